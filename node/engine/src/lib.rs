@@ -1,0 +1,18 @@
+//! The pure core of Quorus: `plan` checks a definition, `decide` turns a command into events, `fold` turns events into state.
+//!
+//! Invariants: no clock, no randomness, no IO and no HashMap iteration in here (`clippy.toml` forbids them); the same state, command and
+//! context always give the same decision; the same events always give the same state.
+
+mod command;
+mod definition;
+mod event;
+mod id;
+mod payload;
+mod state;
+
+pub use command::*;
+pub use definition::*;
+pub use event::*;
+pub use id::*;
+pub use payload::*;
+pub use state::*;

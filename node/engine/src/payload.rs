@@ -1,0 +1,77 @@
+//! Values that users own, and what comes with every change: who, and why it failed.
+
+use bytes::Bytes;
+
+/// A value that users own; only the encoding `json` can be read by expressions.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Payload {
+    /// The value's bytes.
+    pub data: Bytes,
+    /// How to read them; empty means `json`.
+    pub encoding: String,
+}
+
+impl Payload {
+    /// The largest payload, in bytes; a larger output is an outcome of its own (`QuorusOutputTooLarge`).
+    pub const BYTES_MAX: usize = 2 * 1024 * 1024;
+
+    /// JSON text of the value.
+    pub fn json(value: &serde_json::Value) -> Self {
+        Self { data: value.to_string().into(), encoding: String::new() }
+    }
+
+    /// True if expressions can read it.
+    pub fn is_json(&self) -> bool {
+        self.encoding.is_empty() || self.encoding == "json"
+    }
+}
+
+/// Who asked for a change.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Principal {
+    /// Name of the person or service.
+    pub subject: String,
+    /// Roles that the issuer vouches for.
+    pub roles: Vec<String>,
+    /// Who vouches; empty while nobody does.
+    pub issuer: String,
+    /// True only if the node itself checked the claim.
+    pub verified: bool,
+}
+
+/// Why an attempt, a step or a run failed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Failure {
+    /// Machine-readable kind; types that start with `Quorus` are ours, see [`failure_type`].
+    pub kind: String,
+    /// A sentence for people.
+    pub message: String,
+    /// More, for programs.
+    pub details: Option<Payload>,
+    /// Another attempt can't help.
+    pub non_retryable: bool,
+    /// The attempt changed nothing in the outside world.
+    pub nothing_done: bool,
+}
+
+/// The reserved failure types.
+pub mod failure_type {
+    /// `attempt_timeout` passed.
+    pub const ATTEMPT_TIMEOUT: &str = "QuorusAttemptTimeout";
+    /// `heartbeat_timeout` passed without a sign of progress.
+    pub const HEARTBEAT_TIMEOUT: &str = "QuorusHeartbeatTimeout";
+    /// `schedule_timeout` passed before a worker took the task.
+    pub const SCHEDULE_TIMEOUT: &str = "QuorusScheduleTimeout";
+    /// The step's `timeout` passed.
+    pub const STEP_TIMEOUT: &str = "QuorusStepTimeout";
+    /// The run's `timeout` passed.
+    pub const RUN_TIMEOUT: &str = "QuorusRunTimeout";
+    /// The worker was lost.
+    pub const ABANDONED: &str = "QuorusAbandoned";
+    /// Workers were lost, or gave the task back, too often.
+    pub const PREEMPTION_LIMIT: &str = "QuorusPreemptionLimit";
+    /// An expression could not be evaluated.
+    pub const EXPRESSION: &str = "QuorusExpression";
+    /// An output was larger than a payload may be.
+    pub const OUTPUT_TOO_LARGE: &str = "QuorusOutputTooLarge";
+}
