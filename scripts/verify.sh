@@ -1,0 +1,29 @@
+#!/usr/bin/env bash
+# The gates. They only read: what they complain about, `make fix` or a person repairs.
+#
+# All of them run, also after one failed, so that one round shows everything; the answer is the worst of them.
+set -uo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+failed=()
+
+gate() { # gate NAME COMMAND...
+    local name=$1
+    shift
+    echo "verify: $name"
+    "$@" || failed+=("$name")
+}
+
+gate format cargo fmt --all --check
+gate house-rules scripts/tidy.sh
+gate shell-scripts scripts/shell.sh
+gate licences scripts/licences.sh
+gate api-lint scripts/buf.sh
+gate lints scripts/cargo clippy --workspace --locked --all-targets -- -D warnings
+RUSTDOCFLAGS="-D warnings" gate docs scripts/cargo doc --workspace --locked --no-deps --document-private-items --quiet
+
+if ((${#failed[@]})); then
+    echo "verify: failed: ${failed[*]}" >&2
+    exit 1
+fi
+echo "verify: all gates passed"
