@@ -61,6 +61,8 @@ pub enum Command {
         /// When it was due; another time in the state makes this stale.
         due: Timestamp,
     },
+    /// Go on with a fan-out that was too large for one decision.
+    Advance,
     /// Stop in order.
     Cancel {
         /// Who.
@@ -121,6 +123,9 @@ pub enum Rejection {
     /// The timer or deadline was changed or is gone.
     #[error("the timer is not armed for that time")]
     StaleTimer,
+    /// The timer is armed for that time, but the time has not come. It stays armed.
+    #[error("the timer is not due before {0:?}")]
+    TimerNotDue(Timestamp),
     /// The step does not wait in its queue.
     #[error("step {0} does not wait for a worker")]
     NotQueued(StepId),

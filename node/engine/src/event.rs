@@ -46,6 +46,10 @@ pub enum EventKind {
         token: Token,
         /// Who got it.
         worker: WorkerId,
+        /// The queue it came from, or would have waited in.
+        queue: String,
+        /// 1 to 5.
+        priority: u8,
         /// How long it lives without renewal.
         lease: Millis,
         /// The evaluated `with`, if this is the first event of the generation.
@@ -193,4 +197,52 @@ pub enum Outcome {
         /// The worker is sure that nothing was changed.
         nothing_done: bool,
     },
+}
+
+impl Outcome {
+    /// Which of them it is, without what it carries.
+    pub fn kind(&self) -> OutcomeKind {
+        match self {
+            Self::Succeeded(_) => OutcomeKind::Succeeded,
+            Self::Failed(_) => OutcomeKind::Failed,
+            Self::TimedOut(_) => OutcomeKind::TimedOut,
+            Self::Abandoned(_) => OutcomeKind::Abandoned,
+            Self::Released(_) => OutcomeKind::Released,
+            Self::Cancelled { .. } => OutcomeKind::Cancelled,
+        }
+    }
+}
+
+/// How an attempt ended, as a word. It tells whether a repeated report agrees with the recorded one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum OutcomeKind {
+    /// It worked.
+    #[default]
+    Succeeded,
+    /// The worker reported a failure.
+    Failed,
+    /// Time ran out.
+    TimedOut,
+    /// The worker was lost.
+    Abandoned,
+    /// The worker gave the task back.
+    Released,
+    /// It stopped because it was told to.
+    Cancelled,
+}
+
+impl Event {
+    /// The step that it is about, if any.
+    pub fn step(&self) -> Option<&StepId> {
+        match &self.kind {
+            EventKind::StepQueued { step, .. }
+            | EventKind::StepLeased { step, .. }
+            | EventKind::StepCheckpointed { step, .. }
+            | EventKind::AttemptEnded { step, .. }
+            | EventKind::StepWaiting { step, .. }
+            | EventKind::StepCancelRequested { step, .. }
+            | EventKind::StepEnded { step, .. } => Some(step),
+            EventKind::RunStarted(_) | EventKind::RunFailing { .. } | EventKind::RunCancelRequested { .. } | EventKind::RunEnded { .. } => None,
+        }
+    }
 }

@@ -3,9 +3,12 @@
 //! Invariants: no clock, no randomness, no IO and no HashMap iteration in here (`clippy.toml` forbids them); the same state, command and
 //! context always give the same decision; the same events always give the same state.
 
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
 mod command;
 mod definition;
 mod event;
+mod fold;
 mod id;
 mod payload;
 mod state;
@@ -13,6 +16,7 @@ mod state;
 pub use command::*;
 pub use definition::*;
 pub use event::*;
+pub use fold::{StateMut, fold};
 pub use id::*;
 pub use payload::*;
 pub use state::*;

@@ -74,4 +74,8 @@ pub mod failure_type {
     pub const EXPRESSION: &str = "QuorusExpression";
     /// An output was larger than a payload may be.
     pub const OUTPUT_TOO_LARGE: &str = "QuorusOutputTooLarge";
+    /// The evaluated `with` of a step was larger than a payload may be.
+    pub const INPUT_TOO_LARGE: &str = "QuorusInputTooLarge";
+    /// A worker stopped an attempt that nobody had asked it to stop.
+    pub const CANCELLED: &str = "QuorusCancelled";
 }

@@ -1,6 +1,6 @@
 //! What a run's events add up to: one small head per run and one entry per step, so that a step's cost does not grow with the run.
 
-use crate::{Failure, Millis, Payload, Principal, Timestamp, Token, WorkerId};
+use crate::{Failure, Millis, OutcomeKind, Payload, Principal, Timestamp, Token, WorkerId};
 
 /// Where a run stands. `Succeeded` and later are final.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -32,7 +32,8 @@ impl RunStatus {
 /// Where a step stands. `Succeeded` and later are final for the generation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum StepStatus {
-    /// Waits for the steps that it needs. Such a step has no entry.
+    /// Waits for the steps that it needs. Such a step has no entry. In a run that has ended, a step without an entry was never
+    /// started and shows as cancelled.
     #[default]
     Pending,
     /// Waits in its queue for a worker.
@@ -78,7 +79,7 @@ pub struct RunHead {
     pub seq: u64,
     /// When it started.
     pub started_at: Timestamp,
-    /// When it times out: armed as a timer while the run is not final.
+    /// When it times out: armed as a timer. `None` once the run is being stopped or has ended.
     pub deadline: Option<Timestamp>,
     /// When it ended.
     pub ended_at: Option<Timestamp>,
@@ -127,6 +128,10 @@ pub struct StepState {
     pub worker: Option<WorkerId>,
     /// The last checkpoint, dropped when the step ends.
     pub checkpoint: Option<Payload>,
+    /// The attempt that wrote the checkpoint; 0 if there is none. `checkpoint_attempt <= attempt`.
+    pub checkpoint_attempt: u32,
+    /// How its last attempts ended, oldest first, so that a repeated report is recognised. At most [`RecordedOutcome::KEPT_MAX`].
+    pub outcomes: Vec<RecordedOutcome>,
     /// When the wait or the back-off ends. A timer.
     pub due: Option<Timestamp>,
     /// When the step times out. A timer.
@@ -154,6 +159,22 @@ pub struct Lease {
     pub duration: Millis,
     /// When the attempt times out. Held by the dispatcher, not as a timer.
     pub attempt_deadline: Option<Timestamp>,
+}
+
+/// How an attempt ended, kept to answer the same report in the same way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RecordedOutcome {
+    /// Which attempt.
+    pub attempt: u32,
+    /// The token that it held.
+    pub token: Token,
+    /// How it ended.
+    pub kind: OutcomeKind,
+}
+
+impl RecordedOutcome {
+    /// More than the default policy allows attempts and preemptions together; older ones are answered as stale.
+    pub const KEPT_MAX: usize = 16;
 }
 
 /// The durable timers, each derived from a field of the state.
