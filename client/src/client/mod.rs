@@ -1,0 +1,59 @@
+//! [`Client`]: every call of the API, with failover.
+//!
+//! - `call.rs` repeats a call on other nodes until it is answered or its time is over.
+//! - `methods.rs` has a typed method per RPC; each says why repeating it is safe.
+//! - `watch.rs` follows a run across lost connections.
+//!
+//! Invariant: nothing is repeated that could take effect twice. A start carries a request id, everything else is idempotent.
+
+mod call;
+mod methods;
+mod options;
+#[cfg(test)]
+mod tests;
+mod watch;
+
+use std::sync::{Arc, atomic::AtomicUsize};
+
+use crate::{Error, endpoint::Node};
+
+pub use options::{Options, Retrying};
+pub use watch::{RunWatch, is_final};
+
+/// A cheap handle on the connections to a cluster; clones share them.
+#[derive(Clone, Debug)]
+pub struct Client {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    nodes: Vec<Node>,
+    options: Options,
+    /// The node that answered last: the next call begins there.
+    current: AtomicUsize,
+}
+
+impl Client {
+    /// Checks the options. Connects to nothing yet.
+    pub fn new(options: Options) -> Result<Self, Error> {
+        let nodes = Node::parse_all(&options.endpoints)?;
+        Ok(Self { inner: Arc::new(Inner { nodes, options, current: AtomicUsize::new(0) }) })
+    }
+
+    /// A client of these nodes with default options.
+    pub fn with_endpoints<S: Into<String>>(endpoints: impl IntoIterator<Item = S>) -> Result<Self, Error> {
+        Self::new(Options { endpoints: endpoints.into_iter().map(Into::into).collect(), ..Options::default() })
+    }
+
+    /// What it was made with.
+    pub fn options(&self) -> &Options {
+        &self.inner.options
+    }
+
+    /// The nodes' addresses, for messages.
+    fn endpoints(&self) -> String {
+        let addresses: Vec<_> = self.inner.nodes.iter().map(|node| node.address.as_str()).collect();
+        addresses.join(", ")
+    }
+}

@@ -1,0 +1,12 @@
+//! Ready-made functions for workers.
+//!
+//! - [`exec`] runs commands: `quorus worker exec`.
+//! - [`replay`] waits as long as a recorded program ran: `quorus worker replay`.
+
+mod capture;
+pub mod exec;
+mod process;
+pub mod replay;
+
+pub use exec::{Exec, exec};
+pub use replay::replay;
