@@ -8,15 +8,19 @@
 mod command;
 mod definition;
 mod event;
+mod expr;
 mod fold;
 mod id;
 mod payload;
+mod plan;
 mod state;
 
 pub use command::*;
 pub use definition::*;
 pub use event::*;
+pub use expr::EvaluationError;
 pub use fold::{StateMut, fold};
 pub use id::*;
 pub use payload::*;
+pub use plan::*;
 pub use state::*;

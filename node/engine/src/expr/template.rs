@@ -1,0 +1,258 @@
+//! JSON whose strings may contain `${...}`.
+//!
+//! A string that is only `${...}` becomes the value with its type; in a longer string, text is inserted as it is and every other value as
+//! JSON; `$${` stands for a literal `${`. Parts without expressions are kept as they are.
+
+use std::fmt::Write;
+
+use serde_json::{Map, Value};
+
+use super::check::{Flaw, StepReference, Steps};
+use super::error::EvaluationError;
+use super::expression::{Expression, Scope};
+use crate::Payload;
+
+/// A flaw or reference, and the path below the template's own where it is: `.a[0]`.
+#[derive(Debug)]
+pub(crate) struct Place<T> {
+    pub(crate) path: String,
+    pub(crate) what: T,
+}
+
+/// A compiled template, immutable.
+#[derive(Debug)]
+pub(crate) enum Template {
+    /// Nothing to evaluate.
+    Literal(Value),
+    /// A string that is only an expression.
+    Value(Expression),
+    /// A string with expressions in it.
+    Text(Vec<Piece>),
+    /// An array with expressions below.
+    Array(Vec<Template>),
+    /// An object with expressions below.
+    Object(Vec<(String, Template)>),
+}
+
+/// A part of a string.
+#[derive(Debug)]
+pub(crate) enum Piece {
+    /// Text, after unescaping.
+    Literal(String),
+    /// `${...}`.
+    Value(Expression),
+}
+
+/// What compiling found, besides the template.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    pub(crate) flaws: Vec<Place<Flaw>>,
+    pub(crate) references: Vec<Place<StepReference>>,
+}
+
+impl Template {
+    /// Compiles; flaws are collected, so that all are reported at once.
+    pub(crate) fn compile(value: &Value, steps: &dyn Steps) -> (Self, Found) {
+        let mut compiler = Compiler { steps, path: String::new(), found: Found::default() };
+        let template = compiler.node(value);
+        (template, compiler.found)
+    }
+
+    /// Evaluates. What would be larger than a payload is an error.
+    pub(crate) fn render(&self, scope: &dyn Scope) -> Result<Value, EvaluationError> {
+        let mut budget = Payload::BYTES_MAX;
+        self.render_within(scope, &mut budget)
+    }
+
+    fn render_within(&self, scope: &dyn Scope, budget: &mut usize) -> Result<Value, EvaluationError> {
+        match self {
+            Self::Literal(value) => spend(budget, size(value)).map(|()| value.clone()),
+            Self::Value(expression) => {
+                let value = expression.evaluate(scope)?;
+                spend(budget, size(&value)).map(|()| value)
+            }
+            Self::Text(pieces) => {
+                let mut text = String::new();
+                for piece in pieces {
+                    match piece {
+                        Piece::Literal(literal) => text.push_str(literal),
+                        Piece::Value(expression) => match expression.evaluate(scope)? {
+                            Value::String(value) => text.push_str(&value),
+                            value @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => {
+                                // Writing to a string can't fail.
+                                let _ = write!(text, "{value}");
+                            }
+                        },
+                    }
+                    if text.len() > *budget {
+                        return Err(EvaluationError::TooLarge);
+                    }
+                }
+                spend(budget, text.len() + 2).map(|()| Value::String(text))
+            }
+            Self::Array(elements) => elements.iter().map(|element| element.render_within(scope, budget)).collect::<Result<_, _>>().map(Value::Array),
+            Self::Object(members) => {
+                let mut object = Map::new();
+                for (key, member) in members {
+                    spend(budget, key.len() + 3)?;
+                    object.insert(key.clone(), member.render_within(scope, budget)?);
+                }
+                Ok(Value::Object(object))
+            }
+        }
+    }
+}
+
+fn spend(budget: &mut usize, bytes: usize) -> Result<(), EvaluationError> {
+    *budget = budget.checked_sub(bytes).ok_or(EvaluationError::TooLarge)?;
+    Ok(())
+}
+
+/// Bytes of the JSON text, roughly and never more.
+fn size(value: &Value) -> usize {
+    match value {
+        Value::Null | Value::Bool(_) => 4,
+        Value::Number(_) => 1,
+        Value::String(text) => text.len() + 2,
+        Value::Array(elements) => 2 + elements.iter().map(size).sum::<usize>(),
+        Value::Object(members) => 2 + members.iter().map(|(key, member)| key.len() + 3 + size(member)).sum::<usize>(),
+    }
+}
+
+struct Compiler<'a> {
+    steps: &'a dyn Steps,
+    path: String,
+    found: Found,
+}
+
+impl Compiler<'_> {
+    fn node(&mut self, value: &Value) -> Template {
+        match value {
+            Value::Null | Value::Bool(_) | Value::Number(_) => Template::Literal(value.clone()),
+            Value::String(text) => self.text(text),
+            Value::Array(elements) => {
+                let elements: Vec<_> =
+                    elements.iter().enumerate().map(|(index, element)| self.below(&format!("[{index}]"), element)).collect();
+                if elements.iter().all(is_literal) { literal_array(elements) } else { Template::Array(elements) }
+            }
+            Value::Object(members) => {
+                let members: Vec<_> =
+                    members.iter().map(|(key, member)| (key.clone(), self.below(&format!(".{key}"), member))).collect();
+                if members.iter().all(|(_, member)| is_literal(member)) { literal_object(members) } else { Template::Object(members) }
+            }
+        }
+    }
+
+    fn below(&mut self, segment: &str, value: &Value) -> Template {
+        let length = self.path.len();
+        self.path.push_str(segment);
+        let template = self.node(value);
+        self.path.truncate(length);
+        template
+    }
+
+    fn text(&mut self, text: &str) -> Template {
+        let mut pieces = Vec::new();
+        let mut literal = String::new();
+        let mut at = 0;
+        while let Some(found) = text[at..].find("${") {
+            let dollar = at + found;
+            if text[at..dollar].ends_with('$') {
+                literal.push_str(&text[at..dollar - 1]);
+                literal.push_str("${");
+                at = dollar + 2;
+                continue;
+            }
+            literal.push_str(&text[at..dollar]);
+            let start = dollar + 2;
+            let Some(length) = expression_length(&text[start..]) else {
+                let hint = "close it with `}`, or write `$${` for the characters themselves".to_owned();
+                let message = "`${` without its `}`".to_owned();
+                self.flaw(Flaw { offset: Some(dollar), code: "unterminated-expression", message, hint: Some(hint) });
+                return Template::Literal(Value::Null);
+            };
+            if !literal.is_empty() {
+                pieces.push(Piece::Literal(std::mem::take(&mut literal)));
+            }
+            if let Some(expression) = self.expression(&text[start..start + length], start) {
+                pieces.push(Piece::Value(expression));
+            }
+            at = start + length + 1;
+        }
+        literal.push_str(&text[at..]);
+        if !literal.is_empty() {
+            pieces.push(Piece::Literal(literal));
+        }
+        match (pieces.pop(), pieces.is_empty()) {
+            (None, _) => Template::Literal(Value::String(String::new())),
+            (Some(Piece::Literal(text)), true) => Template::Literal(Value::String(text)),
+            (Some(Piece::Value(expression)), true) => Template::Value(expression),
+            (Some(last), false) => {
+                pieces.push(last);
+                Template::Text(pieces)
+            }
+        }
+    }
+
+    fn expression(&mut self, source: &str, start: usize) -> Option<Expression> {
+        match Expression::compile(source, self.steps) {
+            Ok((expression, references)) => {
+                for reference in references {
+                    let what = StepReference { offset: reference.offset.map(|offset| start + offset), ..reference };
+                    self.found.references.push(Place { path: self.path.clone(), what });
+                }
+                Some(expression)
+            }
+            Err(flaws) => {
+                for flaw in flaws {
+                    self.flaw(Flaw { offset: Some(start + flaw.offset.unwrap_or_default()), ..flaw });
+                }
+                None
+            }
+        }
+    }
+
+    fn flaw(&mut self, what: Flaw) {
+        self.found.flaws.push(Place { path: self.path.clone(), what });
+    }
+}
+
+/// Where the `}` is that ends the expression: not one in a string, and not one of a map.
+fn expression_length(text: &str) -> Option<usize> {
+    let mut depth = 0_usize;
+    let mut quote: Option<char> = None;
+    let mut escaped = false;
+    for (at, c) in text.char_indices() {
+        match (quote, c) {
+            (Some(_), _) if escaped => escaped = false,
+            (Some(_), '\\') => escaped = true,
+            (Some(open), _) if c == open => quote = None,
+            (Some(_), _) => {}
+            (None, '\'' | '"') => quote = Some(c),
+            (None, '{') => depth += 1,
+            (None, '}') if depth == 0 => return Some(at),
+            (None, '}') => depth -= 1,
+            (None, _) => {}
+        }
+    }
+    None
+}
+
+fn is_literal(template: &Template) -> bool {
+    matches!(template, Template::Literal(_))
+}
+
+fn literal_array(elements: Vec<Template>) -> Template {
+    Template::Literal(Value::Array(elements.into_iter().filter_map(into_literal).collect()))
+}
+
+fn literal_object(members: Vec<(String, Template)>) -> Template {
+    Template::Literal(Value::Object(members.into_iter().filter_map(|(key, member)| into_literal(member).map(|value| (key, value))).collect()))
+}
+
+fn into_literal(template: Template) -> Option<Value> {
+    match template {
+        Template::Literal(value) => Some(value),
+        Template::Value(_) | Template::Text(_) | Template::Array(_) | Template::Object(_) => None,
+    }
+}
