@@ -1,0 +1,195 @@
+//! A run while records change it: its head and the steps that were touched, read once, folded in memory, written once.
+//!
+//! Between apply calls it waits in the cache, with the steps that are likely to change next. What it holds always equals the disk, except within an
+//! apply call.
+
+use std::collections::{HashMap, hash_map::Entry};
+
+use bytes::Bytes;
+use quorus_engine::{Payload, RunHead, RunInfo, RunStatus, RunUid, StateMut, StepId, StepState, TimerKind, Timestamp};
+use quorus_raft::{
+    GroupId,
+    disk::{Batch, Table},
+};
+
+use super::index::{self, StepIndex};
+use crate::{
+    codec,
+    store::{ShardStore, StoreError, head, info, list, payload, payload::Which, step},
+};
+
+/// A step with more payload than this is not kept between apply calls: a cache counts entries, and large ones would make it large.
+const KEPT_PAYLOAD_BYTES_MAX: usize = 4096;
+
+/// A run while records change it.
+pub(super) struct RunSlot {
+    pub(super) uid: RunUid,
+    pub(super) head: RunHead,
+    /// What the disk says about the head.
+    stored: StoredHead,
+    head_touched: bool,
+    /// Namespace and workflow, once they were needed for the list.
+    listing: Option<(String, String)>,
+    steps: HashMap<StepId, StepSlot>,
+    /// Keys of `steps` that differ from the disk, each once.
+    touched: Vec<StepId>,
+}
+
+#[derive(Default)]
+struct StoredHead {
+    /// `None` before the start.
+    status: Option<RunStatus>,
+    timer: Option<Timestamp>,
+    has_output: bool,
+}
+
+struct StepSlot {
+    state: StepState,
+    /// What the indexes on disk say.
+    stored: StepIndex,
+    touched: bool,
+}
+
+impl RunSlot {
+    /// A run that is being started.
+    pub(super) fn new(info: &RunInfo) -> Self {
+        Self {
+            uid: info.uid,
+            head: RunHead::default(),
+            stored: StoredHead::default(),
+            head_touched: false,
+            listing: Some((info.namespace.clone(), info.workflow.clone())),
+            steps: HashMap::new(),
+            touched: Vec::new(),
+        }
+    }
+
+    /// Reads a run's head; `None` if there is no such run.
+    pub(super) fn load(store: &ShardStore, uid: RunUid) -> Result<Option<Self>, StoreError> {
+        let Some((head, has_output)) = head::get(store.disk(), store.group(), uid)? else { return Ok(None) };
+        let stored = StoredHead { status: Some(head.status), timer: index::run_timer(&head), has_output };
+        Ok(Some(Self { uid, head, stored, head_touched: false, listing: None, steps: HashMap::new(), touched: Vec::new() }))
+    }
+
+    /// How much it counts in the cache.
+    pub(super) fn weight(&self) -> usize {
+        1 + self.steps.len()
+    }
+
+    /// Forgets the steps, to weigh less.
+    pub(super) fn forget_steps(&mut self) {
+        self.steps.clear();
+    }
+
+    /// Worth keeping between apply calls: small, and not at its end.
+    pub(super) fn is_hot(&self) -> bool {
+        !self.head.status.is_final() && self.head.failure.is_none()
+    }
+
+    /// Writes what was touched, with the indexes, and makes itself equal to the disk again.
+    pub(super) fn write(&mut self, store: &ShardStore, batch: &mut Batch) -> Result<(), StoreError> {
+        let group = store.group();
+        if self.head_touched {
+            self.write_head(store, batch)?;
+            self.head_touched = false;
+        }
+        for id in std::mem::take(&mut self.touched) {
+            let Some(slot) = self.steps.get_mut(&id) else { continue };
+            batch.put(Table::State, step::key(group, self.uid, &id), codec::encode_step(&slot.state));
+            let after = StepIndex::of(&slot.state);
+            slot.stored.write(after, group, self.uid, &id, batch);
+            slot.stored = after;
+            slot.touched = false;
+            if slot.state.status.is_final() || !detach(&mut slot.state) {
+                self.steps.remove(&id);
+            }
+        }
+        Ok(())
+    }
+
+    fn write_head(&mut self, store: &ShardStore, batch: &mut Batch) -> Result<(), StoreError> {
+        let group = store.group();
+        if let Some(output) = self.head.output.take() {
+            batch.put(Table::State, payload::key(group, self.uid, Which::Output), codec::encode_payload(&output));
+            self.stored.has_output = true;
+        }
+        batch.put(Table::State, head::key(group, self.uid), codec::encode_head(&self.head, self.stored.has_output));
+        let timer = index::run_timer(&self.head);
+        index::move_timer(group, self.uid, TimerKind::RunTimeout, None, self.stored.timer, timer, batch);
+        self.stored.timer = timer;
+        if self.stored.status != Some(self.head.status) {
+            let (namespace, workflow) = match self.listing.take() {
+                Some(listing) => listing,
+                None => {
+                    let info = info::get(store.disk(), group, self.uid)?.ok_or(StoreError::Missing { what: "info", uid: self.uid })?;
+                    (info.namespace, info.workflow)
+                }
+            };
+            batch.put(
+                Table::State,
+                list::key(group, &namespace, self.head.started_at, self.uid),
+                list::encode(&workflow, self.head.status),
+            );
+            self.listing = Some((namespace, workflow));
+            self.stored.status = Some(self.head.status);
+        }
+        Ok(())
+    }
+}
+
+/// A run as the engine folds it: entries are read from the store when they are touched first.
+pub(super) struct Folding<'a> {
+    pub(super) store: &'a ShardStore,
+    pub(super) slot: &'a mut RunSlot,
+}
+
+impl StateMut for Folding<'_> {
+    type Error = StoreError;
+
+    fn head(&mut self) -> Result<&mut RunHead, StoreError> {
+        self.slot.head_touched = true;
+        Ok(&mut self.slot.head)
+    }
+
+    fn step(&mut self, id: &StepId) -> Result<&mut StepState, StoreError> {
+        let RunSlot { uid, steps, touched, .. } = &mut *self.slot;
+        let slot = match steps.entry(id.clone()) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => {
+                let state = step::get(self.store.disk(), self.store.group(), *uid, id)?.unwrap_or_default();
+                entry.insert(StepSlot { stored: StepIndex::of(&state), state, touched: false })
+            }
+        };
+        if !slot.touched {
+            slot.touched = true;
+            touched.push(id.clone());
+        }
+        Ok(&mut slot.state)
+    }
+}
+
+/// Writes what never changes about a run that is being started.
+pub(super) fn write_info(group: GroupId, run: &RunInfo, batch: &mut Batch) {
+    batch.put(Table::State, info::key(group, run.uid), codec::encode_info_without_input(run));
+    if run.input != Payload::default() {
+        batch.put(Table::State, payload::key(group, run.uid, Which::Input), codec::encode_payload(&run.input));
+    }
+}
+
+/// Copies the payloads out of the record that they are slices of, so that a small step does not keep a large record in memory. Returns false if they
+/// are too large to be worth it.
+fn detach(step: &mut StepState) -> bool {
+    let details = step.failure.as_mut().and_then(|failure| failure.details.as_mut());
+    let payloads = [step.input.as_mut(), step.checkpoint.as_mut(), step.output.as_mut(), details];
+    let mut bytes = 0;
+    for payload in payloads.into_iter().flatten() {
+        bytes += payload.data.len();
+        if bytes > KEPT_PAYLOAD_BYTES_MAX {
+            return false;
+        }
+        if !payload.data.is_unique() {
+            payload.data = Bytes::copy_from_slice(&payload.data);
+        }
+    }
+    true
+}

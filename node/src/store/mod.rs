@@ -1,0 +1,50 @@
+//! What is on disk for a shard: one file per key family, each with its layout and its lifetime.
+//!
+//! | family | key after the group | value | written by |
+//! |---|---|---|---|
+//! | `epoch` | `E` | leadership | `OpenEpoch` |
+//! | `id` | `N` namespace, run id | uid of the newest run | start |
+//! | `info` | `R` uid | what never changes | start |
+//! | `payload` | `P` uid, which | input, output | start, end |
+//! | `head` | `h` uid | where the run stands | each decision |
+//! | `step` | `S` uid, step | where the step stands | each event of the step |
+//! | `history` | `H` uid, sequence | event | each event |
+//! | `timer` | `T` due, uid, kind, step | - | with the field that it is derived from |
+//! | `open` | `O` uid, step | - | when a step is queued or leased |
+//! | `list` | `I` namespace, start, uid | workflow, status | start, change of status |
+//! | `request` | `Q` and `q` | uid, time | start |
+//! | `definition` | `D` digest | definition | first use |
+//!
+//! Invariants: keys begin with the group, so that a snapshot is a prefix; only `replica` writes; state is keyed per run, per step and per timer, so the
+//! cost of a step does not grow with the run; the indexes always equal what heads and steps say (`replica` tests recompute them).
+//!
+//! Read by everyone through [`ShardStore`].
+
+mod error;
+mod shard;
+
+pub(crate) mod definition;
+pub(crate) mod epoch;
+pub(crate) mod head;
+pub(crate) mod history;
+pub(crate) mod id;
+pub(crate) mod info;
+pub(crate) mod key;
+pub(crate) mod list;
+pub(crate) mod open;
+pub(crate) mod payload;
+pub(crate) mod reader;
+pub(crate) mod request;
+pub(crate) mod step;
+pub(crate) mod timer;
+
+#[cfg(test)]
+pub(crate) mod testing;
+
+pub use epoch::Epoch;
+pub use error::StoreError;
+pub use list::{LIST_SCANNED_MAX, RunCursor, RunFilter, RunPage, RunSummary};
+pub use open::OpenStep;
+pub use request::{REQUEST_KEPT, Request};
+pub use shard::{LoadedRun, ShardStore};
+pub use timer::{Timer, TimerEntry};

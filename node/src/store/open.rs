@@ -1,0 +1,80 @@
+//! Steps that are queued or leased: what a new leader hands to its dispatcher.
+//!
+//! `[group]'O'[uid][step]` -> nothing. Written when the step becomes queued or leased, deleted when it is neither any more; a lease of a queued step
+//! changes nothing here, so the fast path costs one put and one delete per attempt.
+
+use std::ops::ControlFlow;
+
+use bytes::Bytes;
+use quorus_engine::{RunUid, StepId, StepState};
+use quorus_raft::GroupId;
+
+use super::{
+    StoreError, info,
+    key::{Family, KeyReader, KeyWriter},
+    reader::Reader,
+    step,
+};
+
+/// A step that is queued or leased.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OpenStep {
+    /// Of which run.
+    pub uid: RunUid,
+    /// Namespace of the run.
+    pub namespace: String,
+    /// Id of the run.
+    pub run_id: String,
+    /// Digest of the definition that the run's plan is made from.
+    pub digest: [u8; 32],
+    /// Which step.
+    pub step: StepId,
+    /// Where it stands.
+    pub state: StepState,
+}
+
+pub(crate) fn key(group: GroupId, uid: RunUid, step: &StepId) -> Bytes {
+    KeyWriter::new(group, Family::Open, 16 + step.as_str().len()).uid(uid).last(step.as_str().as_bytes()).finish()
+}
+
+pub(crate) fn parse(key: &[u8]) -> Result<(RunUid, StepId), StoreError> {
+    let mut reader = KeyReader::new(key)?;
+    let uid = reader.uid()?;
+    Ok((uid, StepId::from(reader.last_text()?)))
+}
+
+/// All keys of the index.
+pub(crate) fn range(group: GroupId) -> (Bytes, Bytes) {
+    KeyWriter::new(group, Family::Open, 0).range()
+}
+
+/// Visits all open steps, run by run.
+pub(crate) fn visit(
+    reader: &(impl Reader + ?Sized),
+    group: GroupId,
+    mut visit: impl FnMut(OpenStep) -> ControlFlow<()>,
+) -> Result<(), StoreError> {
+    let mut run: Option<quorus_engine::RunInfo> = None;
+    reader.visit(&range(group), |key, _| {
+        let (uid, id) = parse(key)?;
+        let info = match run.take() {
+            Some(info) if info.uid == uid => info,
+            _ => info::get(reader, group, uid)?.ok_or(StoreError::Missing { what: "info", uid })?,
+        };
+        let state = step::get(reader, group, uid, &id)?.ok_or(StoreError::Missing { what: "step", uid })?;
+        let open = OpenStep { uid, namespace: info.namespace.clone(), run_id: info.run_id.clone(), digest: info.digest, step: id, state };
+        run = Some(info);
+        Ok(visit(open))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn open_step_survives_its_key() {
+        let step = StepId::from("build");
+        assert_eq!(parse(&key(4, RunUid(8), &step)).unwrap(), (RunUid(8), step));
+    }
+}
