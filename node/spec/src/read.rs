@@ -1,0 +1,136 @@
+//! [`read`] and [`read_all`]: text to message, and nothing that needs a plan.
+
+use std::collections::BTreeSet;
+
+use quorus_proto::v1::Workflow;
+
+use crate::{
+    check::covers,
+    diagnostic::{Diagnostic, Severity},
+    engine::Problem,
+    finding::{Finding, Source},
+    header,
+    node::Value,
+    parse::{Document, parse},
+    schema,
+    source_map::SourceMap,
+    span::Span,
+    walk::Walk,
+};
+
+/// The most diagnostics that one document gives; who has more doesn't read them.
+const DIAGNOSTICS_MAX: usize = 100;
+
+/// A document that was read.
+#[derive(Clone, Debug)]
+pub struct Read {
+    /// What it says. With errors it is what could be made of it, good for finding more errors and nothing else; `None` if that is nothing.
+    pub workflow: Option<Workflow>,
+    /// Where things stand.
+    pub source_map: SourceMap,
+    /// Everything wrong, and everything that deserves a look, in the order of the text.
+    pub diagnostics: Vec<Diagnostic>,
+    /// The text, so that later problems can be placed.
+    source: Source,
+    /// Paths of messages of which a part was not understood.
+    incomplete: BTreeSet<String>,
+}
+
+impl Read {
+    /// True if there is no error; warnings don't count.
+    pub fn is_ok(&self) -> bool {
+        self.workflow.is_some() && !self.diagnostics.iter().any(Diagnostic::is_error)
+    }
+
+    /// Gives a problem its place in the text.
+    pub fn locate(&self, problem: &Problem) -> Diagnostic {
+        let text = &self.source.text;
+        let span = self.source_map.find(text, &problem.path, problem.offset).unwrap_or_default();
+        let mut finding = Finding::error(problem.code, &problem.path, span, problem.message.as_str());
+        finding.hint = problem.hint.clone().unwrap_or_default();
+        finding.severity = if problem.warning { Severity::Warning } else { Severity::Error };
+        finding.place(&self.source)
+    }
+}
+
+/// Reads a text with one definition. `name` is what messages call it, for example the file's name.
+///
+/// ```
+/// let read = quorus_spec::read("api_version: quorus/v1\nkind: Workflow\nmetadata: {nmae: x}\n", "x.yaml");
+/// let found: Vec<_> = read.diagnostics.iter().map(|d| (d.line, d.column, d.code.as_str())).collect();
+/// assert_eq!(found, [(3, 12, "unknown-field")]);
+/// ```
+pub fn read(text: &str, name: &str) -> Read {
+    let source = Source::new(text, name);
+    let mut documents = parse(text).into_iter();
+    let Some(mut first) = documents.next() else {
+        let empty =
+            Finding::error("empty", "", Span::default(), "there is no definition in here").hint("start with `api_version: quorus/v1`");
+        let diagnostics = vec![empty.place(&source)];
+        return Read { workflow: None, source_map: SourceMap::default(), diagnostics, source, incomplete: BTreeSet::new() };
+    };
+    if let Some(mut second) = documents.next() {
+        match second.root.value {
+            // What stops the parser is told as it is.
+            Value::Broken => first.findings.append(&mut second.findings),
+            _ => first.findings.push(
+                Finding::error("several-documents", "", second.root.span, "one definition is expected, a second one starts here")
+                    .hint("put it in a file of its own"),
+            ),
+        }
+    }
+    document(first, source)
+}
+
+/// Reads every definition of a text in which documents are separated by `---`. A text without any gives none.
+pub fn read_all(text: &str, name: &str) -> Vec<Read> {
+    let source = Source::new(text, name);
+    parse(text).into_iter().map(|parsed| document(parsed, source.clone())).collect()
+}
+
+fn document(document: Document, source: Source) -> Read {
+    let mut walk = Walk { findings: document.findings, ..Walk::default() };
+    walk.map.insert("", None, &document.root);
+    let message = walk.message(&schema::workflow(), &document.root, "");
+    let workflow: Option<Workflow> = message.and_then(|message| message.transcode_to().ok());
+    let Walk { map, findings, incomplete } = walk;
+    let mut read = Read { workflow, source_map: map, diagnostics: Vec::new(), source, incomplete };
+    for finding in findings {
+        let diagnostic = finding.place(&read.source);
+        // An anchored value is walked over once more for every alias.
+        if !read.diagnostics.contains(&diagnostic) {
+            read.diagnostics.push(diagnostic);
+        }
+    }
+    let header = read.workflow.as_ref().map(header::check).unwrap_or_default();
+    read.add(&header);
+    read
+}
+
+impl Read {
+    /// Adds problems, except those that an earlier diagnostic already explains, and puts all in order.
+    pub(crate) fn add(&mut self, problems: &[Problem]) {
+        let known = self.diagnostics.len();
+        for problem in problems {
+            if !explained(&self.diagnostics[..known], &self.incomplete, problem) {
+                let diagnostic = self.locate(problem);
+                self.diagnostics.push(diagnostic);
+            }
+        }
+        self.diagnostics.sort_by_key(Diagnostic::order);
+        if self.diagnostics.len() > DIAGNOSTICS_MAX {
+            let more = self.diagnostics.len() - DIAGNOSTICS_MAX;
+            self.diagnostics.truncate(DIAGNOSTICS_MAX);
+            let message = format!("{more} more are not shown");
+            let end = Span::new(self.source.text.len(), self.source.text.len());
+            self.diagnostics.push(Finding::error("too-many", "", end, message).place(&self.source));
+        }
+    }
+}
+
+/// True if what is at the problem's path, or around it, was not understood in the first place; or if something is said to be missing that
+/// is there but was not understood.
+fn explained(diagnostics: &[Diagnostic], incomplete: &BTreeSet<String>, problem: &Problem) -> bool {
+    let covered = diagnostics.iter().any(|known| known.is_error() && !known.path.is_empty() && covers(&known.path, &problem.path));
+    covered || (problem.code.starts_with("missing-") && incomplete.contains(&problem.path))
+}
