@@ -246,3 +246,17 @@ impl Event {
         }
     }
 }
+
+impl OutcomeKind {
+    /// The word that people see.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::TimedOut => "timed_out",
+            Self::Abandoned => "abandoned",
+            Self::Released => "released",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}

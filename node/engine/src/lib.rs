@@ -6,6 +6,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod command;
+mod decide;
 mod definition;
 mod event;
 mod expr;
@@ -13,9 +14,11 @@ mod fold;
 mod id;
 mod payload;
 mod plan;
+mod run;
 mod state;
 
 pub use command::*;
+pub use decide::{apply, decide};
 pub use definition::*;
 pub use event::*;
 pub use expr::EvaluationError;
@@ -23,4 +26,5 @@ pub use fold::{StateMut, fold};
 pub use id::*;
 pub use payload::*;
 pub use plan::*;
+pub use run::Run;
 pub use state::*;

@@ -55,6 +55,7 @@ pub fn plan(definition: &Definition) -> Result<Plan, Vec<Problem>> {
     Ok(Plan {
         namespace: definition.namespace.clone(),
         name: definition.name.clone(),
+        labels: definition.labels.clone(),
         timeout: definition.timeout,
         steps,
         warnings: problems,

@@ -12,6 +12,9 @@ const NAME_CHARS_MAX: usize = 128;
 /// A plan is kept in memory by each node that runs it.
 const STEPS_MAX: usize = 10_000;
 
+/// Nobody reads further, and looking for what was meant costs a comparison with each id.
+pub(super) const HINTED_MAX: usize = 100;
+
 /// Checks all names; returns the first position of each id.
 pub(super) fn check<'d>(definition: &'d Definition, problems: &mut Vec<Problem>) -> BTreeMap<&'d str, usize> {
     name("metadata.name", "the workflow's name", &definition.name, "invalid-name", problems);
@@ -60,7 +63,9 @@ pub(super) fn needs(definition: &Definition, by_id: &BTreeMap<&str, usize>, prob
             let path = format!("spec.steps[{index}].needs[{position}]");
             let Some(&needed) = by_id.get(need.as_str()) else {
                 let mut problem = Problem::error(path, "unknown-step", format!("there is no step `{need}`"));
-                problem.hint = did_you_mean(need, by_id.keys().copied().filter(|id| *id != step.id));
+                if problems.len() < HINTED_MAX {
+                    problem.hint = did_you_mean(need, by_id.keys().copied().filter(|id| *id != step.id));
+                }
                 problems.push(problem);
                 continue;
             };

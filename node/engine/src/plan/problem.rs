@@ -57,11 +57,15 @@ impl fmt::Display for Problem {
     }
 }
 
+/// More candidates are not compared, so that a long list of mistakes costs no more than its length.
+const CANDIDATES_MAX: usize = 1_000;
+
 /// The candidate that was probably meant, if one is close enough to be a slip of the finger.
 pub(crate) fn did_you_mean<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<String> {
     let allowed = 1 + word.chars().count() / 4;
     candidates
         .into_iter()
+        .take(CANDIDATES_MAX)
         .filter(|candidate| candidate.len().abs_diff(word.len()) <= allowed)
         .map(|candidate| (strsim::osa_distance(word, candidate), candidate))
         .filter(|(distance, _)| *distance <= allowed)

@@ -13,6 +13,8 @@ pub struct Plan {
     pub namespace: String,
     /// Name of the workflow.
     pub name: String,
+    /// Copied to each run.
+    pub labels: BTreeMap<String, String>,
     /// Upper bound of a run.
     pub timeout: Option<Millis>,
     /// In the order of the definition; `steps[i].index == i`.

@@ -1,0 +1,198 @@
+//! The state while a decision is being made: the run as it is, and over it what the decision's events change.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::documents::{self, Document};
+use super::{Join, Run};
+use crate::expr::{Root, Scope, format_timestamp};
+use crate::{Event, EventKind, RunHead, RunStatus, StateMut, StepId, StepState, StepStatus, Timestamp, fold};
+
+/// A decision in the making. Copies only what it touches.
+pub(crate) struct Draft<'a> {
+    pub(crate) run: &'a Run,
+    pub(crate) now: Timestamp,
+    changed: Changed<'a>,
+    joins: BTreeMap<usize, Join>,
+    /// Became ready in this decision.
+    ready: BTreeSet<usize>,
+    /// Where to go on in the run's own backlog.
+    backlog: usize,
+    open: usize,
+    leased: usize,
+    events: Vec<Event>,
+    /// Payload bytes of the events, roughly.
+    bytes: usize,
+    outputs: RefCell<BTreeMap<usize, Document>>,
+}
+
+struct Changed<'a> {
+    run: &'a Run,
+    head: RunHead,
+    steps: BTreeMap<StepId, StepState>,
+}
+
+impl StateMut for Changed<'_> {
+    type Error = Infallible;
+
+    fn head(&mut self) -> Result<&mut RunHead, Infallible> {
+        Ok(&mut self.head)
+    }
+
+    fn step(&mut self, id: &StepId) -> Result<&mut StepState, Infallible> {
+        let run = self.run;
+        Ok(self.steps.entry(id.clone()).or_insert_with(|| run.step(id).cloned().unwrap_or_default()))
+    }
+}
+
+impl<'a> Draft<'a> {
+    pub(crate) fn new(run: &'a Run, now: Timestamp) -> Self {
+        Self {
+            run,
+            now,
+            changed: Changed { run, head: run.head().clone(), steps: BTreeMap::new() },
+            joins: BTreeMap::new(),
+            ready: BTreeSet::new(),
+            backlog: 0,
+            open: run.open.len(),
+            leased: run.leased,
+            events: Vec::new(),
+            bytes: 0,
+            outputs: RefCell::default(),
+        }
+    }
+
+    /// Adds an event, and folds it, so that what follows is decided on the state after it.
+    pub(crate) fn push(&mut self, kind: EventKind) {
+        self.bytes += bytes(&kind);
+        let event = Event { time: self.now, kind };
+        let before = event.step().map_or(StepStatus::Pending, |id| self.status(id));
+        let Ok(()) = fold(&mut self.changed, &event);
+        if let Some(id) = event.step()
+            && let Some(index) = self.run.plan().index(id)
+            && let Some(state) = self.changed.steps.get(id)
+        {
+            self.open = self.open + usize::from(state.status.is_open()) - usize::from(before.is_open());
+            self.leased = self.leased + usize::from(state.status == StepStatus::Leased) - usize::from(before == StepStatus::Leased);
+            if state.status.is_final() && !before.is_final() {
+                for &dependent in &self.run.plan().steps[index].dependents {
+                    let join = self.joins.entry(dependent).or_insert_with(|| self.run.joins[dependent]);
+                    if join.settle(state) {
+                        self.ready.insert(dependent);
+                    }
+                }
+            }
+        }
+        self.events.push(event);
+    }
+
+    pub(crate) fn head(&self) -> &RunHead {
+        &self.changed.head
+    }
+
+    pub(crate) fn is_running(&self) -> bool {
+        self.head().status == RunStatus::Running
+    }
+
+    /// The entry of a step, if it was started.
+    pub(crate) fn step(&self, id: &StepId) -> Option<&StepState> {
+        self.changed.steps.get(id).or_else(|| self.run.step(id))
+    }
+
+    fn status(&self, id: &StepId) -> StepStatus {
+        self.step(id).map_or(StepStatus::Pending, |state| state.status)
+    }
+
+    /// True if a need of the step ended in a way that the step does not accept.
+    pub(crate) fn is_blocked(&self, index: usize) -> bool {
+        self.joins.get(&index).unwrap_or(&self.run.joins[index]).blocked
+    }
+
+    /// The next step that is ready and was not started, in plan order.
+    pub(crate) fn take_ready(&mut self) -> Option<usize> {
+        let waiting = self.run.ready.range(self.backlog..).next().copied();
+        match (self.ready.first().copied(), waiting) {
+            (None, None) => None,
+            (Some(new), waiting) if waiting.is_none_or(|waiting| new < waiting) => self.ready.pop_first(),
+            (_, waiting) => {
+                self.backlog = waiting? + 1;
+                waiting
+            }
+        }
+    }
+
+    /// Started and not ended, in plan order.
+    pub(crate) fn open_steps(&self) -> Vec<usize> {
+        let plan = self.run.plan();
+        let touched = self.changed.steps.keys().filter_map(|id| plan.index(id));
+        let candidates: BTreeSet<usize> = self.run.open.iter().copied().chain(touched).collect();
+        candidates.into_iter().filter(|&index| self.status(&plan.steps[index].id).is_open()).collect()
+    }
+
+    pub(crate) fn open_count(&self) -> usize {
+        self.open
+    }
+
+    pub(crate) fn leased_count(&self) -> usize {
+        self.leased
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(crate) fn into_events(self) -> Vec<Event> {
+        self.events
+    }
+
+    fn output(&self, index: usize) -> Document {
+        let id = &self.run.plan().steps[index].id;
+        match (self.changed.steps.get(id), self.run.step(id)) {
+            (Some(state), _) => self.outputs.borrow_mut().entry(index).or_insert_with(|| documents::output(state)).clone(),
+            (None, Some(state)) => self.run.documents.output(index, state),
+            (None, None) => Ok(Arc::new(Value::Null)),
+        }
+    }
+}
+
+impl Scope for Draft<'_> {
+    fn document(&self, root: Root) -> Document {
+        let state = |index: usize| self.step(&self.run.plan().steps[index].id);
+        match root {
+            Root::Input => self.run.documents.input(self.run.info()),
+            Root::Run => self.run.documents.run(self.run.info(), self.started_at()),
+            Root::Now => Ok(Arc::new(Value::String(format_timestamp(self.now)))),
+            Root::Output(index) => self.output(index),
+            Root::Status(index) => Ok(Arc::new(Value::from(state(index).map_or(StepStatus::Pending, |state| state.status).name()))),
+            Root::Error(index) => Ok(Arc::new(state(index).map_or(Value::Null, documents::error))),
+        }
+    }
+
+    fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    fn started_at(&self) -> Timestamp {
+        self.head().started_at
+    }
+}
+
+/// Roughly what an event takes in the log.
+fn bytes(kind: &EventKind) -> usize {
+    let payload = match kind {
+        EventKind::RunStarted(info) => Some(&info.input),
+        EventKind::StepQueued { input, .. } | EventKind::StepLeased { input, .. } => input.as_ref(),
+        EventKind::StepCheckpointed { checkpoint, .. } => Some(checkpoint),
+        EventKind::StepEnded { output, .. } | EventKind::RunEnded { output, .. } => output.as_ref(),
+        EventKind::AttemptEnded { .. }
+        | EventKind::StepWaiting { .. }
+        | EventKind::StepCancelRequested { .. }
+        | EventKind::RunFailing { .. }
+        | EventKind::RunCancelRequested { .. } => None,
+    };
+    100 + payload.map_or(0, |payload| payload.data.len())
+}

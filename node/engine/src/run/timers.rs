@@ -1,0 +1,48 @@
+//! What wakes a run and its steps, derived from the state: the index of timers holds exactly these.
+
+use crate::{RunHead, StepState, StepStatus, TimerKind, Timestamp};
+
+impl RunHead {
+    /// The run's own timer.
+    pub fn timer(&self) -> Option<(TimerKind, Timestamp)> {
+        self.deadline.map(|deadline| (TimerKind::RunTimeout, deadline))
+    }
+}
+
+impl StepState {
+    /// The step's timers.
+    pub fn timers(&self) -> impl Iterator<Item = (TimerKind, Timestamp)> {
+        [
+            (TimerKind::Due, self.due),
+            (TimerKind::StepTimeout, self.step_deadline),
+            (TimerKind::CancelGrace, self.cancel_deadline),
+        ]
+        .into_iter()
+        .filter_map(|(kind, time)| time.map(|time| (kind, time)))
+    }
+}
+
+impl StepStatus {
+    /// True if the step was started and has not ended.
+    pub fn is_open(self) -> bool {
+        match self {
+            Self::Queued | Self::Leased | Self::Waiting | Self::BackingOff => true,
+            Self::Pending | Self::Succeeded | Self::Failed | Self::Skipped | Self::Cancelled => false,
+        }
+    }
+
+    /// The word that expressions see.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Queued => "queued",
+            Self::Leased => "leased",
+            Self::Waiting => "waiting",
+            Self::BackingOff => "backing_off",
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::Skipped => "skipped",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
