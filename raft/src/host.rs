@@ -1,11 +1,25 @@
 //! The groups of one process.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, io, sync::Arc};
 
+use parking_lot::RwLock;
 use quorus_proto::peer::raft_service_server::RaftServiceServer;
-use tokio::sync::watch;
+use tokio::{
+    sync::{Semaphore, watch},
+    time::Instant,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{Error, Fatal, Group, GroupId, NodeId, Options, Peers, ReplicaId, StateMachine, disk::Disk};
+use crate::{
+    Error, Fatal, Group, GroupId, NodeId, Options, Peers, ReplicaId, StateMachine,
+    disk::{Batch, Disk, Durability, Table},
+    group::GroupInner,
+    keys::{self, Meta},
+    network::{Endpoint, Links, MESSAGE_BYTES_MAX},
+    store::StateShared,
+    supervisor,
+    writer::{Alarm, Writer},
+};
 
 /// A replica that is to run here.
 #[derive(Clone, Debug)]
@@ -16,7 +30,7 @@ pub struct GroupConfig {
     pub replica: ReplicaId,
     /// Voters of a new group, and where they live. Of no effect once the group exists.
     pub members: BTreeMap<ReplicaId, NodeId>,
-    /// Learners of a new group.
+    /// Learners of a new group; its first leaders add them.
     pub learners: BTreeMap<ReplicaId, NodeId>,
     /// Starts a new group with these members, unless it exists. May be set on every one of its nodes, if all give the same members.
     pub initialize: bool,
@@ -24,11 +38,9 @@ pub struct GroupConfig {
 
 /// The groups of one process. Cheap to clone.
 #[derive(Clone)]
-pub struct Host {}
-
-/// Answers the Raft messages of other nodes.
-#[derive(Clone)]
-pub struct Endpoint {}
+pub struct Host {
+    inner: Arc<HostInner>,
+}
 
 impl Host {
     /// A host without groups. Must be called within a tokio runtime.
@@ -36,13 +48,36 @@ impl Host {
     /// # Errors
     /// If the options make no sense.
     pub fn new(options: Options, disk: Arc<dyn Disk>, peers: Arc<Peers>) -> Result<Self, Error> {
-        let _ = (options, disk, peers);
-        unimplemented!()
+        let config_error = |reason: String| Error::Config { group: 0, reason };
+        let raft_config = supervisor::raft_config(&options).map_err(|error| config_error(error.to_string()))?;
+        let alarm = Alarm::new();
+        let writer = Writer::start(Arc::clone(&disk), options.writer, alarm)
+            .map_err(|error: io::Error| config_error(format!("cannot start the writer: {error}")))?;
+        let permits = || Arc::new(Semaphore::new(options.snapshots_at_once));
+        let (sending, receiving) = (permits(), permits());
+        let links = Arc::new(Links::new(options.node_id, options.cluster_id.clone(), peers));
+        Ok(Self {
+            inner: Arc::new(HostInner {
+                options: Arc::new(options),
+                raft_config: Arc::new(raft_config),
+                disk,
+                writer,
+                links,
+                sending,
+                receiving,
+                groups: RwLock::default(),
+                started: Instant::now(),
+                stop: CancellationToken::new(),
+                tasks: TaskTracker::new(),
+            }),
+        })
     }
 
     /// The service to add to the node's gRPC router. Calls before `open` are refused, and tried again by the caller.
     pub fn services(&self) -> RaftServiceServer<Endpoint> {
-        unimplemented!()
+        RaftServiceServer::new(Endpoint::new(Arc::clone(&self.inner)))
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX)
     }
 
     /// Opens a replica: from disk if it exists there, else as a new one.
@@ -50,28 +85,124 @@ impl Host {
     /// # Errors
     /// If it is open already, or what is stored can't be trusted.
     pub async fn open(&self, config: GroupConfig, machine: Box<dyn StateMachine>) -> Result<Group, Error> {
-        let _ = (config, machine);
-        unimplemented!()
+        let group = config.group;
+        if group > keys::GROUP_MAX {
+            return Err(Error::Config { group, reason: format!("group ids are at most {}", keys::GROUP_MAX) });
+        }
+        if config.initialize && !config.members.contains_key(&config.replica) && !config.learners.contains_key(&config.replica) {
+            return Err(Error::Config { group, reason: "this replica is not among its members".to_owned() });
+        }
+        if self.inner.groups.read().contains_key(&group) {
+            return Err(Error::AlreadyOpen { group });
+        }
+        let is_new = self.inner.claim(&config).await?;
+        // A new replica has promised nothing to anyone.
+        let votes_from = if is_new { self.inner.started } else { self.inner.started + self.inner.options.election_max };
+        let state = StateShared::new(group, Arc::clone(&self.inner.disk), self.inner.writer.alarm().clone(), machine);
+        let inner = Arc::new(GroupInner::new(config, Arc::clone(&self.inner), state, votes_from));
+        let raft = supervisor::start(&inner).await?;
+        inner.set_raft(Some(raft.clone()));
+        self.inner.groups.write().insert(group, Arc::clone(&inner));
+        self.inner.tasks.spawn(supervisor::run(Arc::clone(&inner), raft));
+        Ok(Group::new(inner))
     }
 
     /// A group that is open here.
     pub fn group(&self, group: GroupId) -> Option<Group> {
-        let _ = group;
-        unimplemented!()
+        self.inner.find(group).map(Group::new)
     }
 
     /// Every group that is open here.
     pub fn groups(&self) -> Vec<Group> {
-        unimplemented!()
+        self.inner.groups.read().values().cloned().map(Group::new).collect()
     }
 
     /// Set once the process must exit.
     pub fn fatal(&self) -> watch::Receiver<Option<Fatal>> {
-        unimplemented!()
+        self.inner.writer.alarm().subscribe()
     }
 
-    /// Stops all groups, then the writer. Leaderships should have been transferred before.
+    /// Stops all groups, and waits until what was queued is written. Leaderships should have been transferred before.
     pub async fn shutdown(&self) {
-        unimplemented!()
+        self.inner.stop.cancel();
+        self.inner.tasks.close();
+        self.inner.tasks.wait().await;
+        self.inner.links.close();
+        self.inner.groups.write().clear();
+        // Behind everything that is queued; if it fails, the alarm says why.
+        let _failed = self.inner.writer.write(Batch::new(), Durability::Synced).await;
+    }
+}
+
+/// What the groups of a process share.
+pub(crate) struct HostInner {
+    options: Arc<Options>,
+    raft_config: Arc<openraft::Config>,
+    disk: Arc<dyn Disk>,
+    writer: Writer,
+    links: Arc<Links>,
+    /// Permits to send a snapshot.
+    pub(crate) sending: Arc<Semaphore>,
+    /// Permits to receive a snapshot.
+    pub(crate) receiving: Arc<Semaphore>,
+    groups: RwLock<BTreeMap<GroupId, Arc<GroupInner>>>,
+    started: Instant,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl HostInner {
+    pub(crate) fn options(&self) -> &Arc<Options> {
+        &self.options
+    }
+
+    pub(crate) fn raft_config(&self) -> &Arc<openraft::Config> {
+        &self.raft_config
+    }
+
+    pub(crate) fn disk(&self) -> &Arc<dyn Disk> {
+        &self.disk
+    }
+
+    pub(crate) fn writer(&self) -> &Writer {
+        &self.writer
+    }
+
+    pub(crate) fn links(&self) -> &Arc<Links> {
+        &self.links
+    }
+
+    pub(crate) fn peers(&self) -> &Arc<Peers> {
+        self.links.peers()
+    }
+
+    pub(crate) fn stopping(&self) -> CancellationToken {
+        self.stop.clone()
+    }
+
+    pub(crate) fn find(&self, group: GroupId) -> Option<Arc<GroupInner>> {
+        self.groups.read().get(&group).cloned()
+    }
+
+    /// Makes sure that what is stored belongs to this replica. Returns whether nothing was stored.
+    async fn claim(&self, config: &GroupConfig) -> Result<bool, Error> {
+        let group = config.group;
+        let key = keys::meta(group, Meta::Replica);
+        let stored = self.disk.get(Table::Meta, &key).map_err(|source| Error::Disk { group, source })?;
+        let Some(stored) = stored else {
+            let mut batch = Batch::new();
+            batch.put(Table::Meta, key, config.replica.to_be_bytes().to_vec());
+            let written = self.writer.write(batch, Durability::Synced).await;
+            return written.map(|()| true).map_err(|error| Error::Stopped { group, reason: error.to_string() });
+        };
+        let found = stored.as_ref().try_into().map(u64::from_be_bytes).map_err(|_| Error::Corrupt {
+            group,
+            replica: config.replica,
+            reason: "malformed replica id".to_owned(),
+        })?;
+        if found != config.replica {
+            return Err(Error::OtherReplica { group, wanted: config.replica, found });
+        }
+        Ok(false)
     }
 }

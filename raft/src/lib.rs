@@ -15,20 +15,30 @@
 
 pub mod disk;
 
+mod codec;
 mod error;
 mod group;
 mod host;
 mod ids;
+mod keys;
 mod machine;
+mod network;
 mod options;
 mod peers;
+mod runtime;
 mod status;
+mod store;
+mod supervisor;
+mod types;
+mod writer;
 
 pub use error::{Error, Fatal, NoAddress, ProposeError, ReadError, TransferError};
 pub use group::{Group, Pending, Proposed};
 pub use host::{GroupConfig, Host};
 pub use ids::{GroupId, Index, NodeId, ReplicaId, Term};
 pub use machine::{ApplyError, Entry, StateMachine};
+pub use network::Endpoint;
 pub use options::{Options, WriterMode};
 pub use peers::{Net, Peers};
+pub use runtime::seed_thread;
 pub use status::{GroupStatus, Leadership, ReplicaStatus};

@@ -77,7 +77,7 @@ pub trait Disk: Send + Sync + 'static {
 }
 
 /// The tables as they were at a moment.
-pub trait View: Send + 'static {
+pub trait View: Send + Sync + 'static {
     /// The value of a key.
     ///
     /// # Errors
