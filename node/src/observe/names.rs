@@ -1,0 +1,116 @@
+//! Every metric of the node: name, kind, unit, meaning.
+//!
+//! Names follow the Prometheus conventions: base units, the unit as suffix, `_total` for what only grows. Metrics named `quorus_raft_*` are
+//! described where they are measured, in the crate `quorus-raft`.
+//!
+//! Invariant: labels have few values. Run ids, step ids and whatever else users choose without bound are never labels; queues are few, and
+//! a queue's name is an operator's choice.
+
+/// Constant 1; labels `version`.
+pub const BUILD_INFO: &str = "quorus_build_info";
+/// Runs accepted on this node as leader.
+pub const RUNS_STARTED: &str = "quorus_runs_started_total";
+/// Runs ended; label `status`.
+pub const RUNS_ENDED: &str = "quorus_runs_ended_total";
+/// Steps ended; labels `status`, `kind`.
+pub const STEPS_ENDED: &str = "quorus_steps_ended_total";
+/// Attempts ended; label `outcome`.
+pub const ATTEMPTS: &str = "quorus_attempts_total";
+/// From a step's readiness to its end.
+pub const STEP_DURATION: &str = "quorus_step_duration_seconds";
+/// From a task's readiness to its lease.
+pub const SCHEDULE_TO_START: &str = "quorus_schedule_to_start_seconds";
+/// Tasks that wait for a worker; label `queue`.
+pub const QUEUE_DEPTH: &str = "quorus_task_queue_depth";
+/// Leases that workers hold on shards that this node leads.
+pub const LEASES: &str = "quorus_leases";
+/// Workers whose streams end at this node.
+pub const WORKERS: &str = "quorus_workers";
+/// gRPC calls answered; labels `method`, `code`.
+pub const RPC_REQUESTS: &str = "quorus_rpc_requests_total";
+/// From a gRPC call's arrival to the head of its answer; label `method`.
+pub const RPC_DURATION: &str = "quorus_rpc_duration_seconds";
+/// Run actors in memory.
+pub const RUN_ACTORS: &str = "quorus_run_actors";
+/// CPU time of the process.
+pub const PROCESS_CPU: &str = "process_cpu_seconds_total";
+/// Memory of the process.
+pub const PROCESS_RESIDENT: &str = "process_resident_memory_bytes";
+/// Open files and sockets of the process.
+pub const PROCESS_OPEN_FDS: &str = "process_open_fds";
+/// When the process started.
+pub const PROCESS_START_TIME: &str = "process_start_time_seconds";
+
+/// What a metric is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Only grows.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// Counts by size.
+    Histogram,
+}
+
+/// One row of the documentation.
+#[derive(Clone, Copy, Debug)]
+pub struct Description {
+    /// The metric's name.
+    pub name: &'static str,
+    /// What it is.
+    pub kind: Kind,
+    /// One sentence.
+    pub help: &'static str,
+}
+
+const fn row(name: &'static str, kind: Kind, help: &'static str) -> Description {
+    Description { name, kind, help }
+}
+
+/// All metrics of the node, in the order of the documentation.
+pub const DESCRIPTIONS: &[Description] = &[
+    row(BUILD_INFO, Kind::Gauge, "Constant 1, labelled with the version"),
+    row(RUNS_STARTED, Kind::Counter, "Runs accepted by shards that this node leads"),
+    row(RUNS_ENDED, Kind::Counter, "Runs ended on shards that this node leads, by status"),
+    row(STEPS_ENDED, Kind::Counter, "Steps ended on shards that this node leads, by status and kind"),
+    row(ATTEMPTS, Kind::Counter, "Attempts ended on shards that this node leads, by outcome"),
+    row(STEP_DURATION, Kind::Histogram, "Seconds from a step's readiness to its end, retries and waits included"),
+    row(SCHEDULE_TO_START, Kind::Histogram, "Seconds from a task's readiness to its lease: how long it waited for a worker"),
+    row(QUEUE_DEPTH, Kind::Gauge, "Tasks that wait for a worker on shards that this node leads, by queue"),
+    row(LEASES, Kind::Gauge, "Leases held by workers on shards that this node leads"),
+    row(WORKERS, Kind::Gauge, "Workers whose streams end at this node"),
+    row(RPC_REQUESTS, Kind::Counter, "gRPC calls answered, by method and code"),
+    row(RPC_DURATION, Kind::Histogram, "Seconds from a gRPC call's arrival to the head of its answer, by method"),
+    row(RUN_ACTORS, Kind::Gauge, "Run actors in memory; idle ones are passivated"),
+    row(PROCESS_CPU, Kind::Counter, "Seconds of CPU time, user and system"),
+    row(PROCESS_RESIDENT, Kind::Gauge, "Bytes of resident memory"),
+    row(PROCESS_OPEN_FDS, Kind::Gauge, "Open file descriptors"),
+    row(PROCESS_START_TIME, Kind::Gauge, "Seconds since the epoch at which the process started"),
+];
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn names_follow_the_conventions_and_are_unique() {
+        let mut seen = BTreeSet::new();
+        for Description { name, kind, help } in DESCRIPTIONS {
+            assert!(seen.insert(name), "{name} is described twice");
+            assert!(name.starts_with("quorus_") || name.starts_with("process_"), "{name} has no known prefix");
+            assert_eq!(*kind == Kind::Counter, name.ends_with("_total"), "{name}: _total is for counters, and all of them");
+            assert!(*kind != Kind::Histogram || name.ends_with("_seconds"), "{name}: a histogram without its unit");
+            assert!(!help.ends_with('.') && help.starts_with(|first: char| first.is_uppercase() || first == 'g'), "{name}: {help}");
+        }
+    }
+
+    #[test]
+    fn every_metric_is_in_the_operators_handbook() {
+        let handbook = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/operations.md")).unwrap();
+        for Description { name, .. } in DESCRIPTIONS {
+            assert!(handbook.contains(&format!("`{name}`")), "docs/operations.md lacks {name}");
+        }
+    }
+}

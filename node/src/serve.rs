@@ -1,0 +1,59 @@
+//! `quorusd serve`: one node in this process, from its configuration to its last breath.
+
+use anyhow::Context as _;
+use tokio::{
+    runtime,
+    signal::unix::{Signal, SignalKind, signal},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{config::Config, observe::logging, version::Version};
+
+/// Exit code after a second signal: what a shell reports for an interrupted program.
+const INTERRUPTED: i32 = 130;
+
+/// Runs a node until it is told to stop, or can't go on.
+pub(crate) fn run(config: Config) -> anyhow::Result<()> {
+    logging::init(&config.log);
+    let runtime = runtime::Builder::new_multi_thread().enable_all().thread_name("quorusd").build().context("starting the runtime")?;
+    runtime.block_on(async {
+        let shutdown = CancellationToken::new();
+        tokio::spawn(stop_on_signal(signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, shutdown.clone()));
+        tracing::info!(
+            node = config.node.id,
+            version = %Version::current(),
+            listen = %config.listen,
+            http = %config.http_listen,
+            data = %config.node.data_dir.display(),
+            "starts"
+        );
+        start(config, shutdown).await.context("the node stopped")?;
+        tracing::info!("stopped");
+        Ok(())
+    })
+}
+
+/// The first signal asks the node to stop in order; the second one does not ask.
+async fn stop_on_signal(mut terminate: Signal, mut interrupt: Signal, shutdown: CancellationToken) {
+    for count in 1.. {
+        let name = tokio::select! {
+            _ = terminate.recv() => "SIGTERM",
+            _ = interrupt.recv() => "SIGINT",
+        };
+        if count == 1 {
+            tracing::info!(signal = name, "stops: a second signal stops at once");
+            shutdown.cancel();
+        } else {
+            tracing::warn!(signal = name, "stops at once");
+            std::process::exit(INTERRUPTED);
+        }
+    }
+}
+
+/// Until the node itself is wired: only what operators see.
+async fn start(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
+    let readiness = crate::observe::Readiness::default();
+    let http = crate::observe::Http::bind(config.http_listen)?.spawn(readiness.clone(), shutdown.clone())?;
+    readiness.check("node").pass();
+    Ok(http.await??)
+}
