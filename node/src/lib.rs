@@ -2,12 +2,28 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod api;
+pub mod balance;
+pub mod bootstrap;
+pub mod changes;
 pub mod cli;
+pub mod clock;
 pub mod codec;
 pub mod config;
 pub mod dev;
+pub mod dispatch;
+pub mod gateway;
+pub mod identity;
+pub mod leader;
+pub mod liveness;
+pub mod net;
+pub mod node;
 pub mod observe;
 pub mod replica;
+pub mod routing;
 mod serve;
+pub mod server;
 pub mod store;
+pub mod supervisor;
+pub mod system;
 pub mod version;

@@ -8,7 +8,7 @@ use prost::Message;
 use quorus_engine::{RunInfo, RunUid, Timestamp};
 use quorus_proto::log;
 
-use super::{CodecError, decode, payload_from_proto, payload_to_proto, principal_from_proto, principal_to_proto};
+use super::{CodecError, decode, digest_from_proto, payload_from_proto, payload_to_proto, principal_from_proto, principal_to_proto};
 
 /// The info as the first event carries it, with its input.
 pub fn info_to_proto(info: &RunInfo) -> log::RunInfo {
@@ -33,11 +33,7 @@ pub fn info_from_proto(proto: log::RunInfo) -> Result<RunInfo, CodecError> {
         uid: RunUid::from_bytes(&proto.uid).ok_or(CodecError::Length { what: "run uid", expected: 16, actual: proto.uid.len() })?,
         workflow: proto.workflow,
         version: proto.version,
-        digest: proto.digest.as_ref().try_into().map_err(|_| CodecError::Length {
-            what: "definition digest",
-            expected: 32,
-            actual: proto.digest.len(),
-        })?,
+        digest: digest_from_proto(&proto.digest)?,
         input: proto.input.map(payload_from_proto).unwrap_or_default(),
         labels: proto.labels,
         principal: proto.principal.map(principal_from_proto).unwrap_or_default(),

@@ -9,6 +9,7 @@
 //!
 //! Where next: `store` for the keys under which these values lie, `replica` for who writes them.
 
+mod cluster;
 mod error;
 mod event;
 mod head;
@@ -16,13 +17,15 @@ mod info;
 mod outcome;
 mod status;
 mod step;
+mod system;
 mod value;
 
 #[cfg(test)]
 pub(crate) mod arbitrary;
 #[cfg(test)]
-mod golden;
+pub(crate) mod golden;
 
+pub use cluster::{cluster_from_proto, cluster_to_proto, decode_cluster, encode_cluster};
 pub use error::CodecError;
 pub(crate) use error::decode;
 pub use event::{decode_event, encode_event};
@@ -33,7 +36,8 @@ pub use status::{
     step_status_from_proto, step_status_to_proto,
 };
 pub use step::{decode_step, encode_step};
+pub use system::{decode_system_answer, decode_system_command, encode_system_answer, encode_system_command};
 pub use value::{
-    decode_payload, encode_payload, failure_from_proto, failure_to_proto, payload_from_proto, payload_to_proto, principal_from_proto,
-    principal_to_proto, worker_from_proto, worker_to_proto,
+    decode_payload, digest_from_proto, encode_payload, failure_from_proto, failure_to_proto, payload_from_proto, payload_to_proto,
+    principal_from_proto, principal_to_proto, worker_from_proto, worker_to_proto,
 };

@@ -73,3 +73,8 @@ pub fn worker_to_proto(worker: &WorkerId) -> log::WorkerId {
 pub fn worker_from_proto(proto: log::WorkerId) -> WorkerId {
     WorkerId { name: proto.name, incarnation: proto.incarnation }
 }
+
+/// A SHA-256 of a message.
+pub fn digest_from_proto(bytes: &[u8]) -> Result<[u8; 32], CodecError> {
+    bytes.try_into().map_err(|_| CodecError::Length { what: "digest", expected: 32, actual: bytes.len() })
+}

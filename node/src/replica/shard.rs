@@ -64,7 +64,7 @@ impl ShardReplica {
                 .map_err(|error| ApplyError::with_source(format!("group {group}: record {} is malformed", entry.index), error))?;
             let answer = match record.open_epoch {
                 Some(epoch) => {
-                    // Two leaders never have the same term, so an equal one is the same proposal again.
+                    // Two leaders never have the same term, so an equal one is the same leader, that wants to be sure again.
                     let newer = record.term > open;
                     if newer {
                         open = record.term;
@@ -76,7 +76,7 @@ impl ShardReplica {
                             index: entry.index,
                         });
                     }
-                    RecordAnswer::Epoch { opened: newer }
+                    RecordAnswer::Epoch { opened: record.term == open }
                 }
                 None if record.term != open => RecordAnswer::Batches(vec![BatchAnswer::StaleTerm; record.batches.len()]),
                 None => {

@@ -15,3 +15,17 @@ pub(crate) fn disk_with(rows: impl IntoIterator<Item = (Bytes, Bytes)>) -> Arc<d
     disk.write(batch, Durability::Buffered).unwrap();
     Arc::new(disk)
 }
+
+/// Copies a group's state to another disk, as a snapshot does.
+pub(crate) fn copy_group(from: &dyn Disk, to: &dyn Disk, group: quorus_raft::GroupId) {
+    let prefix = group.to_be_bytes();
+    let end = super::key::prefix_end(&prefix);
+    let mut batch = Batch::new();
+    batch.delete_range(Table::State, Bytes::copy_from_slice(&prefix), end.clone());
+    let mut copy = |key: &[u8], value: &[u8]| {
+        batch.put(Table::State, Bytes::copy_from_slice(key), Bytes::copy_from_slice(value));
+        std::ops::ControlFlow::Continue(())
+    };
+    from.scan(Table::State, &prefix, &end, quorus_raft::disk::Order::Forward, &mut copy).unwrap();
+    to.write(batch, Durability::Buffered).unwrap();
+}
