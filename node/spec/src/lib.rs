@@ -47,6 +47,7 @@ mod schema;
 mod source_map;
 mod span;
 mod walk;
+pub mod wfformat;
 
 pub use canonical::{canonical, digest_hex};
 pub use check::check;

@@ -47,7 +47,11 @@ impl Read {
         let text = &self.source.text;
         let span = self.source_map.find(text, &problem.path, problem.offset).unwrap_or_default();
         let mut finding = Finding::error(problem.code, &problem.path, span, problem.message.as_str());
-        finding.hint = problem.hint.clone().unwrap_or_default();
+        // A short question stands best beside the caret.
+        match problem.hint.clone().unwrap_or_default() {
+            hint if hint.starts_with("did you mean") => finding.label = hint,
+            hint => finding.hint = hint,
+        }
         finding.severity = if problem.warning { Severity::Warning } else { Severity::Error };
         finding.place(&self.source)
     }
@@ -56,9 +60,9 @@ impl Read {
 /// Reads a text with one definition. `name` is what messages call it, for example the file's name.
 ///
 /// ```
-/// let read = quorus_spec::read("api_version: quorus/v1\nkind: Workflow\nmetadata: {nmae: x}\n", "x.yaml");
+/// let read = quorus_spec::read("api_version: quorus/v1\nkind: Workflow\nmetadata: {nmae: x}\nspec: {timeout: 1y}\n", "x.yaml");
 /// let found: Vec<_> = read.diagnostics.iter().map(|d| (d.line, d.column, d.code.as_str())).collect();
-/// assert_eq!(found, [(3, 12, "unknown-field")]);
+/// assert_eq!(found, [(3, 12, "unknown-field"), (4, 17, "bad-duration")]);
 /// ```
 pub fn read(text: &str, name: &str) -> Read {
     let source = Source::new(text, name);

@@ -46,7 +46,7 @@ impl SourceMap {
     }
 
     /// The best place to show for a problem at `path`: inside its text if there is an `offset` (in bytes), else at the value, else at the
-    /// nearest thing around it that was written. The span of what is inside a text is one character.
+    /// nearest thing around it that was written. Inside a text it is the word at the offset.
     pub fn find(&self, text: &str, path: &str, offset: Option<usize>) -> Option<Span> {
         let mut path = path;
         let mut exact = true;
@@ -55,7 +55,7 @@ impl SourceMap {
                 let inside = offset.filter(|_| exact).zip(place.scalar.as_ref());
                 let inside = inside.and_then(|(offset, scalar)| locate(text, place.value, scalar, offset));
                 return Some(match inside {
-                    Some(start) => Span::new(start, start + 1),
+                    Some(start) => word(text, start),
                     None => self.shown(path, place),
                 });
             }
@@ -74,6 +74,20 @@ impl SourceMap {
     }
 }
 
+/// The word that an offset is about: expressions point at the dot before a name, and at the parenthesis after a function's.
+fn word(text: &str, at: usize) -> Span {
+    let part = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let (before, after) = (text.get(..at).unwrap_or_default(), text.get(at..).unwrap_or_default());
+    let start = match after.chars().next() {
+        Some('.') => at + 1,
+        Some('(') => at - (before.len() - before.trim_end_matches(part).len()),
+        _ => at,
+    };
+    let rest = text.get(start..).unwrap_or_default();
+    let length = rest.len() - rest.trim_start_matches(part).len();
+    Span::new(start, start + length.max(1))
+}
+
 /// The path without its last part; the whole document is the empty path, which has no parent.
 fn parent(path: &str) -> Option<&str> {
     if path.is_empty() {
@@ -85,6 +99,15 @@ fn parent(path: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_offset_stands_for_the_word_around_it() {
+        let text = "a.outptu + foo(1) ?";
+        assert_eq!(word(text, 1), Span::new(2, 8));
+        assert_eq!(word(text, text.find('(').unwrap()), Span::new(11, 14));
+        assert_eq!(word(text, 0), Span::new(0, 1));
+        assert_eq!(word(text, text.len() - 1), Span::new(18, 19));
+    }
 
     #[test]
     fn paths_lose_their_last_part() {
