@@ -7,7 +7,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{config::Config, observe::logging, version::Version};
+use crate::{config::Config, node, observe::logging, version::Version};
 
 /// Exit code after a second signal: what a shell reports for an interrupted program.
 const INTERRUPTED: i32 = 130;
@@ -27,7 +27,7 @@ pub(crate) fn run(config: Config) -> anyhow::Result<()> {
             data = %config.node.data_dir.display(),
             "starts"
         );
-        start(config, shutdown).await.context("the node stopped")?;
+        node::run(config, shutdown).await.context("the node stopped")?;
         tracing::info!("stopped");
         Ok(())
     })
@@ -48,12 +48,4 @@ async fn stop_on_signal(mut terminate: Signal, mut interrupt: Signal, shutdown: 
             std::process::exit(INTERRUPTED);
         }
     }
-}
-
-/// Until the node itself is wired: only what operators see.
-async fn start(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
-    let readiness = crate::observe::Readiness::default();
-    let http = crate::observe::Http::bind(config.http_listen)?.spawn(readiness.clone(), shutdown.clone())?;
-    readiness.check("node").pass();
-    Ok(http.await??)
 }

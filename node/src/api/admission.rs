@@ -1,0 +1,68 @@
+//! Room for requests: bounded, in pools of their own, so that outcomes and reads go on when starts are refused.
+//!
+//! Nothing waits for room: who finds none is told so, with a time to come back. And nobody waits for room of one pool while holding some of
+//! another.
+
+use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tonic::Status;
+
+use super::errors;
+
+/// The pools.
+#[derive(Clone)]
+pub struct Admission {
+    changes: Arc<Semaphore>,
+    reads: Arc<Semaphore>,
+    watches: Arc<Semaphore>,
+    workers: Arc<Semaphore>,
+}
+
+impl Admission {
+    /// Pools with room for so many changes of clients, reads, watch streams and workers at a time.
+    pub fn new(changes: usize, reads: usize, watches: usize, workers: usize) -> Self {
+        let pool = |room| Arc::new(Semaphore::new(room));
+        Self { changes: pool(changes), reads: pool(reads), watches: pool(watches), workers: pool(workers) }
+    }
+
+    /// Room for a start, cancel, terminate or a change of definitions.
+    pub fn change(&self) -> Result<OwnedSemaphorePermit, Status> {
+        take(&self.changes, "requests")
+    }
+
+    /// Room for a read.
+    pub fn read(&self) -> Result<OwnedSemaphorePermit, Status> {
+        take(&self.reads, "reads")
+    }
+
+    /// Room for a watch stream.
+    pub fn watch(&self) -> Result<OwnedSemaphorePermit, Status> {
+        take(&self.watches, "watch streams")
+    }
+
+    /// Room for a worker's stream.
+    pub fn worker(&self) -> Result<OwnedSemaphorePermit, Status> {
+        take(&self.workers, "workers")
+    }
+}
+
+fn take(pool: &Arc<Semaphore>, what: &str) -> Result<OwnedSemaphorePermit, Status> {
+    pool.clone().try_acquire_owned().map_err(|_| errors::overloaded(what))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_pool_refuses_and_the_others_go_on() {
+        let admission = Admission::new(1, 1, 1, 1);
+        let held = admission.change().unwrap();
+        let refused = admission.change().unwrap_err();
+        assert_eq!(refused.code(), tonic::Code::ResourceExhausted);
+        assert!(admission.read().is_ok());
+        drop(held);
+        assert!(admission.change().is_ok());
+    }
+}

@@ -1,0 +1,163 @@
+//! Answers that say no: a gRPC code, a reason from a fixed list, and what to do. `docs/errors.md` is the table.
+
+use std::time::Duration;
+
+use quorus_engine::Rejection;
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt};
+
+use crate::leader::Refusal;
+
+/// Where our reasons belong to.
+pub const DOMAIN: &str = "quorus.dev";
+
+/// The reasons, fixed for ever.
+pub mod reason {
+    /// A definition has mistakes; they are the field violations.
+    pub const INVALID_WORKFLOW: &str = "INVALID_WORKFLOW";
+    /// A request has mistakes; they are the field violations.
+    pub const INVALID_ARGUMENT: &str = "INVALID_ARGUMENT";
+    /// There is no such workflow or version.
+    pub const WORKFLOW_NOT_FOUND: &str = "WORKFLOW_NOT_FOUND";
+    /// There is no such run.
+    pub const RUN_NOT_FOUND: &str = "RUN_NOT_FOUND";
+    /// A run of this id exists and the policy forbids another.
+    pub const RUN_EXISTS: &str = "RUN_EXISTS";
+    /// The run has ended.
+    pub const RUN_ENDED: &str = "RUN_ENDED";
+    /// A payload is larger than 2 MiB.
+    pub const PAYLOAD_TOO_LARGE: &str = "PAYLOAD_TOO_LARGE";
+    /// The node has as much to do as it takes.
+    pub const OVERLOADED: &str = "OVERLOADED";
+    /// The shard has no leader that this node can reach. Nothing was done.
+    pub const NO_LEADER: &str = "NO_LEADER";
+    /// The leadership changed in the middle. It may have been done.
+    pub const OUTCOME_UNKNOWN: &str = "OUTCOME_UNKNOWN";
+    /// The node is about to stop. Nothing was done.
+    pub const DRAINING: &str = "DRAINING";
+    /// The node has a fault of its own.
+    pub const INTERNAL: &str = "INTERNAL";
+}
+
+/// A status with its reason.
+pub fn status(code: Code, reason: &str, message: impl Into<String>) -> Status {
+    with_details(code, message, ErrorDetails::with_error_info(reason, DOMAIN, std::collections::HashMap::new()))
+}
+
+fn with_details(code: Code, message: impl Into<String>, details: ErrorDetails) -> Status {
+    Status::with_error_details(code, message, details)
+}
+
+/// A request with mistakes: (field, what is wrong with it).
+pub fn invalid(violations: Vec<(String, String)>) -> Status {
+    let message = violations.iter().map(|(field, what)| format!("{field}: {what}")).collect::<Vec<_>>().join("; ");
+    let mut details = ErrorDetails::with_error_info(reason::INVALID_ARGUMENT, DOMAIN, std::collections::HashMap::new());
+    for (field, what) in violations {
+        details.add_bad_request_violation(field, what);
+    }
+    with_details(Code::InvalidArgument, message, details)
+}
+
+/// A definition with mistakes.
+pub fn invalid_workflow(problems: &[quorus_proto::v1::Problem]) -> Status {
+    let errors: Vec<_> = problems.iter().filter(|problem| !problem.warning).collect();
+    let mut details = ErrorDetails::with_error_info(reason::INVALID_WORKFLOW, DOMAIN, std::collections::HashMap::new());
+    let mut message = match errors.len() {
+        1 => "the workflow has a mistake".to_owned(),
+        count => format!("the workflow has {count} mistakes"),
+    };
+    for problem in errors {
+        let place = if problem.line > 0 { format!("{}:{}: ", problem.line, problem.column) } else { String::new() };
+        let hint = if problem.hint.is_empty() { String::new() } else { format!(" ({})", problem.hint) };
+        let what = format!("{place}{}{hint}", problem.message);
+        message.push_str(&format!("\n  {}: {what}", problem.path));
+        details.add_bad_request_violation(problem.path.clone(), what);
+    }
+    with_details(Code::InvalidArgument, message, details)
+}
+
+/// Nothing was done, and asking again in a moment may help.
+pub fn retry_later(code: Code, reason: &str, message: impl Into<String>, after: Duration) -> Status {
+    let mut details = ErrorDetails::with_error_info(reason, DOMAIN, std::collections::HashMap::new());
+    details.set_retry_info(Some(after));
+    with_details(code, message, details)
+}
+
+/// The shard has no leader that can be reached.
+pub fn no_leader(group: u32) -> Status {
+    let message = format!("shard {group} has no leader that this node can reach; a majority of its nodes may be down");
+    retry_later(Code::Unavailable, reason::NO_LEADER, message, Duration::from_millis(200))
+}
+
+/// It may have been done.
+pub fn outcome_unknown() -> Status {
+    let message = "the shard's leadership changed in the middle, so it may have been done or not; ask again with the same request id";
+    retry_later(Code::Unavailable, reason::OUTCOME_UNKNOWN, message, Duration::from_millis(200))
+}
+
+/// The node has as much to do as it takes.
+pub fn overloaded(what: &str) -> Status {
+    retry_later(Code::ResourceExhausted, reason::OVERLOADED, format!("too many {what} at a time on this node"), Duration::from_millis(100))
+}
+
+/// There is no such run.
+pub fn run_not_found(namespace: &str, run_id: &str) -> Status {
+    status(Code::NotFound, reason::RUN_NOT_FOUND, format!("there is no run {run_id:?} in namespace {namespace:?}"))
+}
+
+/// There is no such workflow.
+pub fn workflow_not_found(namespace: &str, name: &str, version: u64) -> Status {
+    let version = if version == 0 { String::new() } else { format!(" version {version} of") };
+    status(Code::NotFound, reason::WORKFLOW_NOT_FOUND, format!("there is no{version} workflow {name:?} in namespace {namespace:?}"))
+}
+
+/// The node has a fault of its own: logged here, since it is handled here.
+pub fn internal(error: &(dyn std::error::Error + 'static)) -> Status {
+    tracing::error!(error, "request failed by a fault of the node");
+    status(Code::Internal, reason::INTERNAL, format!("the node has a fault: {error}"))
+}
+
+/// The reason in a status, if it has one of ours.
+pub fn reason_of(status: &Status) -> Option<String> {
+    let info = status.get_details_error_info()?;
+    (info.domain == DOMAIN).then_some(info.reason)
+}
+
+/// What a run's actor says no with.
+pub fn refused(namespace: &str, run_id: &str, refusal: &Refusal) -> Status {
+    match refusal {
+        Refusal::NotLeader { shard } => no_leader(*shard),
+        Refusal::OutcomeUnknown => outcome_unknown(),
+        Refusal::Broken(_) => internal(refusal),
+        Refusal::Rejected(rejection) => match rejection {
+            Rejection::UnknownRun => run_not_found(namespace, run_id),
+            Rejection::RunExists => {
+                let message =
+                    format!("a run {run_id:?} exists already in namespace {namespace:?}; choose another id, or a policy for conflicts");
+                status(Code::AlreadyExists, reason::RUN_EXISTS, message)
+            }
+            Rejection::RunEnded(_) => status(Code::FailedPrecondition, reason::RUN_ENDED, rejection.to_string()),
+            other => status(Code::FailedPrecondition, reason::INVALID_ARGUMENT, other.to_string()),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_carries_its_reason_and_what_to_do() {
+        let status = no_leader(3);
+        assert_eq!(status.code(), Code::Unavailable);
+        assert_eq!(reason_of(&status).as_deref(), Some("NO_LEADER"));
+        assert!(status.get_details_retry_info().unwrap().retry_delay.is_some());
+    }
+
+    #[test]
+    fn every_mistake_of_a_request_is_named() {
+        let status = invalid(vec![("run_id".into(), "is too long".into()), ("workflow".into(), "is required".into())]);
+        let violations = status.get_details_bad_request().unwrap().field_violations;
+        assert_eq!(violations.iter().map(|violation| violation.field.as_str()).collect::<Vec<_>>(), ["run_id", "workflow"]);
+    }
+}

@@ -1,0 +1,164 @@
+//! Any node accepts any request: one that another node has to answer is sent there by calling the same method.
+//!
+//! The node that the client spoke to keeps asking until its deadline, through elections and broken connections; the node in the middle answers
+//! at once. A request is sent again only if it was not carried out, or if carrying it out twice is the same as once.
+
+use std::{future::Future, time::Duration};
+
+use quorus_raft::{Group, NodeId, Peers};
+use tokio::time::Instant;
+use tonic::{
+    Code, Request, Status,
+    metadata::{MetadataMap, MetadataValue},
+    transport::Channel,
+};
+
+use super::errors::{self, reason};
+
+/// Says that a request came by another node.
+const FORWARDED: &str = "quorus-forwarded";
+/// A client that names no deadline gets this one.
+const DEADLINE_DEFAULT: Duration = Duration::from_secs(10);
+/// The longest deadline that is kept; clients ask again.
+const DEADLINE_MAX: Duration = Duration::from_secs(60);
+/// Pause before asking again.
+const ASK_AGAIN: Duration = Duration::from_millis(25);
+/// A node in the middle waits this long for its own leadership to open, and no longer.
+const OPENS_WITHIN: Duration = Duration::from_millis(500);
+
+/// What a request came with.
+#[derive(Clone)]
+pub(crate) struct Journey {
+    /// True if another node sent it.
+    pub(crate) forwarded: bool,
+    /// Until when the caller waits.
+    pub(crate) deadline: Instant,
+    metadata: MetadataMap,
+}
+
+impl Journey {
+    /// Reads a request's metadata.
+    pub(crate) fn of<T>(request: &Request<T>) -> Self {
+        let metadata = request.metadata();
+        let timeout = metadata.get("grpc-timeout").and_then(|value| value.to_str().ok()).and_then(parse_timeout);
+        let deadline = Instant::now() + timeout.unwrap_or(DEADLINE_DEFAULT).min(DEADLINE_MAX);
+        Self { forwarded: metadata.contains_key(FORWARDED), deadline, metadata: metadata.clone() }
+    }
+
+    /// The text of a metadata entry.
+    pub(crate) fn metadata(&self, name: &str) -> Option<String> {
+        self.metadata.get(name)?.to_str().ok().map(str::to_owned)
+    }
+
+    /// The same request, to another node.
+    pub(crate) fn onward<T>(&self, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        request.metadata_mut().insert(FORWARDED, MetadataValue::from_static("1"));
+        for name in ["traceparent", "tracestate"] {
+            if let Some(value) = self.metadata.get(name) {
+                request.metadata_mut().insert(name, value.clone());
+            }
+        }
+        request.set_timeout(self.deadline.saturating_duration_since(Instant::now()));
+        request
+    }
+}
+
+/// Has a request answered by the leader of a group.
+///
+/// `here` answers it on this node, and `None` from it means that this node does not lead; `there` sends it to the node on the channel.
+/// `idempotent` says that carrying it out twice is the same as once.
+///
+/// # Errors
+/// What the leader says; NO_LEADER if none could be found before the deadline.
+pub(crate) async fn by_leader<T, Here, There>(
+    journey: &Journey,
+    group: &Group,
+    me: NodeId,
+    peers: &Peers,
+    idempotent: bool,
+    here: impl Fn() -> Here,
+    there: impl Fn(Channel) -> There,
+) -> Result<T, Status>
+where
+    Here: Future<Output = Option<Result<T, Status>>>,
+    There: Future<Output = Result<T, Status>>,
+{
+    let mut leadership = group.leadership();
+    let give_up = if journey.forwarded { journey.deadline.min(Instant::now() + OPENS_WITHIN) } else { journey.deadline };
+    loop {
+        let leader = leadership.borrow_and_update().leader;
+        let answer = match here().await {
+            Some(answer) => answer,
+            None => match leader {
+                Some(node) if node != me && !journey.forwarded => match peers.channel(node) {
+                    Ok(channel) => match tokio::time::timeout_at(journey.deadline, there(channel)).await {
+                        Ok(answer) => answer,
+                        Err(_) => Err(errors::no_leader(group.id())),
+                    },
+                    Err(error) => return Err(errors::internal(&error)),
+                },
+                _ => Err(errors::no_leader(group.id())),
+            },
+        };
+        match answer {
+            Err(status) if may_repeat(&status, idempotent) => {
+                if Instant::now() + ASK_AGAIN >= give_up {
+                    return Err(status);
+                }
+                // Whichever comes first: somebody leads, or a moment passed.
+                tokio::time::timeout(ASK_AGAIN, leadership.changed()).await.ok();
+            }
+            answer => return answer,
+        }
+    }
+}
+
+/// True if a request that was answered like this may be sent again.
+fn may_repeat(status: &Status, idempotent: bool) -> bool {
+    match errors::reason_of(status).as_deref() {
+        Some(reason::NO_LEADER | reason::DRAINING) => true,
+        Some(reason::OUTCOME_UNKNOWN) => idempotent,
+        Some(_) => false,
+        // Not from a node's mouth: the connection broke on the way.
+        None => idempotent && matches!(status.code(), Code::Unavailable | Code::Cancelled | Code::Unknown),
+    }
+}
+
+/// Reads a gRPC timeout such as `500m` or `10S`.
+fn parse_timeout(text: &str) -> Option<Duration> {
+    let unit = text.chars().last()?;
+    let amount: u64 = text.get(..text.len() - unit.len_utf8())?.parse().ok()?;
+    Some(match unit {
+        'H' => Duration::from_secs(amount.checked_mul(3600)?),
+        'M' => Duration::from_secs(amount.checked_mul(60)?),
+        'S' => Duration::from_secs(amount),
+        'm' => Duration::from_millis(amount),
+        'u' => Duration::from_micros(amount),
+        'n' => Duration::from_nanos(amount),
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timeouts_are_read_as_grpc_writes_them() {
+        assert_eq!(parse_timeout("500m"), Some(Duration::from_millis(500)));
+        assert_eq!(parse_timeout("10S"), Some(Duration::from_secs(10)));
+        for bad in ["", "S", "1x", "99999999999999999999S", "-1S", "1é"] {
+            assert_eq!(parse_timeout(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn only_what_is_safe_is_repeated() {
+        assert!(may_repeat(&errors::no_leader(1), false), "it was not carried out");
+        assert!(!may_repeat(&errors::outcome_unknown(), false));
+        assert!(may_repeat(&errors::outcome_unknown(), true));
+        assert!(may_repeat(&Status::unavailable("connection refused"), true));
+        assert!(!may_repeat(&errors::run_not_found("n", "r"), true));
+    }
+}

@@ -1,0 +1,28 @@
+//! The gRPC face. It checks, brings a request to where it can be answered, and speaks the wire's language; it decides nothing.
+//!
+//! Invariant: wire types stop at [`from_proto`] and [`to_proto`]; engine types stop there, too.
+
+mod admission;
+mod cluster_service;
+mod context;
+pub mod errors;
+mod forward;
+pub(crate) mod from_proto;
+mod limits;
+mod list;
+mod node_service;
+mod run_service;
+mod start;
+pub(crate) mod to_proto;
+mod watch;
+mod worker_service;
+mod workflow_service;
+
+pub use admission::Admission;
+pub use cluster_service::ClusterView;
+pub use context::ApiContext;
+pub use limits::MESSAGE_BYTES_MAX;
+pub use node_service::Prober;
+pub use run_service::Runs;
+pub use worker_service::Workers;
+pub use workflow_service::Workflows;

@@ -1,0 +1,42 @@
+//! Who this node is, for other nodes: asked at bootstrap and as a sign of life.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use quorus_proto::peer::{ProbeRequest, ProbeResponse, node_service_server::NodeService};
+use tonic::{Request, Response, Status};
+
+use crate::identity::Identity;
+
+/// Answers probes. Cheap to clone.
+#[derive(Clone)]
+pub struct Prober {
+    identity: Arc<Mutex<Identity>>,
+    address: Arc<str>,
+}
+
+impl Prober {
+    /// Answers for a folder's identity.
+    pub fn new(identity: Identity, address: &str) -> Self {
+        Self { identity: Arc::new(Mutex::new(identity)), address: address.into() }
+    }
+
+    /// The node has joined a cluster.
+    pub fn update(&self, identity: Identity) {
+        *self.identity.lock() = identity;
+    }
+}
+
+#[tonic::async_trait]
+impl NodeService for Prober {
+    async fn probe(&self, _request: Request<ProbeRequest>) -> Result<Response<ProbeResponse>, Status> {
+        let identity = self.identity.lock().clone();
+        Ok(Response::new(ProbeResponse {
+            node_id: identity.node_id,
+            incarnation: identity.incarnation,
+            cluster_id: identity.cluster_id.unwrap_or_default(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            address: self.address.to_string(),
+        }))
+    }
+}

@@ -1,0 +1,444 @@
+//! Brings waiting tasks and workers' room together, for all shards that this node leads.
+//!
+//! A lock around plain tables, never held across an await or a decision: run actors take credits from it in the middle of a decision, links
+//! feed it, the ticker asks it what is overdue. What has to happen to a run leaves as a [`Request`] to the run's actor.
+//!
+//! Rules (see the leases section of the protocols): only a leader renews, and only while a quorum acknowledged it lately; a lease is pushed
+//! again only to the incarnation that it is bound to; credits are spent by the decision that leases, and come back by the outcome.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+use quorus_engine::{Command, Credits, Timestamp, WorkerId};
+use quorus_proto::{
+    peer::{self, LinkResponse, link_response::Message},
+    v1,
+};
+use tokio::time::Instant;
+
+use super::{Credit, Entry, LeaseName, Leases, LinkSender, Overdue, Session, SessionKey, Sessions, Waiting, WaitingTask};
+use crate::{
+    clock::Clock,
+    leader::{Ask, LedShard, LedShards, Reply, Request},
+};
+
+/// How long things last.
+#[derive(Clone, Copy, Debug)]
+pub struct Times {
+    /// How long a lease lives without renewal.
+    pub lease: Duration,
+    /// How long a worker whose stream closed may take to come back.
+    pub reconnect_grace: Duration,
+    /// The longest time that an old leader may have believed in itself.
+    pub election_max: Duration,
+    /// How far two machines' clocks may be apart.
+    pub clock_offset_max: Duration,
+}
+
+/// The dispatcher of a node. Cheap to clone.
+#[derive(Clone)]
+pub struct Dispatcher {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    times: Times,
+    clock: Arc<dyn Clock>,
+    shards: LedShards,
+    links_opened: AtomicU64,
+    draining: AtomicBool,
+    tables: Mutex<Tables>,
+}
+
+#[derive(Default)]
+struct Tables {
+    sessions: Sessions,
+    waiting: Waiting,
+    leases: Leases,
+    links: BTreeMap<u64, LinkSender>,
+    announced: BTreeMap<String, usize>,
+}
+
+impl Dispatcher {
+    /// A dispatcher that sends requests to the runs of `shards`.
+    pub fn new(times: Times, clock: Arc<dyn Clock>, shards: LedShards) -> Self {
+        let inner =
+            Inner { times, clock, shards, links_opened: AtomicU64::new(0), draining: AtomicBool::new(false), tables: Mutex::default() };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// How long things last.
+    pub fn times(&self) -> Times {
+        self.inner.times
+    }
+
+    /// Grants no more leases: the node is about to stop.
+    pub fn drain(&self) {
+        self.inner.draining.store(true, Ordering::Release);
+    }
+
+    // --- What a leadership brings and takes.
+
+    /// Takes over what a shard's state says is open, begins the leadership, and announces it to every gateway: in one step, so that nobody
+    /// asks this leader about a lease that it does not know yet.
+    pub fn adopt(&self, led: LedShard, waiting: Vec<WaitingTask>, leases: Vec<Entry>) {
+        let (shard, term) = (led.shard, led.term);
+        let wall = self.inner.clock.now();
+        let until = Instant::now() + self.inner.times.lease.mul_f64(1.1) + self.inner.times.election_max;
+        let tables = &mut *self.inner.tables.lock();
+        for mut lease in leases {
+            lease.inherited_until = Some(until);
+            lease.expires_at = until;
+            let offset = u64::try_from(self.inner.times.clock_offset_max.as_millis()).unwrap_or(0);
+            lease.attempt_deadline = lease.attempt_deadline.map(|deadline| deadline.plus(quorus_engine::Millis(offset)));
+            tables.leases.insert(lease, wall);
+        }
+        for task in waiting {
+            tables.waiting.push(task);
+        }
+        self.inner.shards.begin(led);
+        for link in tables.links.values() {
+            send(link, Message::Leading(peer::Leading { shard, term }));
+        }
+    }
+
+    /// Ends a leadership and forgets the shard.
+    pub fn abandon_shard(&self, shard: u32, term: u64) {
+        let mut tables = self.inner.tables.lock();
+        self.inner.shards.end(shard, term);
+        tables.waiting.remove_shard(shard);
+        tables.leases.remove_shard(shard);
+    }
+
+    /// Until when a run has a lease that nothing may end, since its worker may not have found this leader yet.
+    pub fn inherited_until(&self, uid: quorus_engine::RunUid) -> Option<Instant> {
+        self.inner.tables.lock().leases.inherited_until(uid)
+    }
+
+    // --- What run actors ask and tell.
+
+    /// Takes a credit for a decision, unless somebody waits longer.
+    pub fn take(&self, queue: &str) -> Option<Credit> {
+        if self.inner.draining.load(Ordering::Acquire) {
+            return None;
+        }
+        let mut tables = self.inner.tables.lock();
+        if tables.waiting.len(queue) > 0 {
+            return None;
+        }
+        tables.sessions.take(queue)
+    }
+
+    /// Gives back what a decision did not spend.
+    pub fn release(&self, credit: Credit) {
+        let queues = {
+            let mut tables = self.inner.tables.lock();
+            let queues = tables.sessions.queues(credit.session);
+            tables.sessions.release(credit);
+            queues
+        };
+        self.serve(&queues);
+    }
+
+    /// A task was queued by an applied decision.
+    pub fn queued(&self, task: WaitingTask) {
+        let queue = task.queue.clone();
+        self.inner.tables.lock().waiting.push(task);
+        self.serve(&[queue]);
+    }
+
+    /// A queued task is not waiting any more: it was leased or has ended.
+    pub fn dequeued(&self, uid: quorus_engine::RunUid, step: &quorus_engine::StepId) {
+        self.inner.tables.lock().waiting.remove(uid, step);
+    }
+
+    /// A lease was granted by an applied decision: watch it, and push its task.
+    pub fn leased(&self, mut lease: Entry, session: SessionKey, task: v1::Task) {
+        let wall = self.inner.clock.now();
+        let mut tables = self.inner.tables.lock();
+        if let Some(known) = tables.sessions.get(session) {
+            lease.session = Some(session);
+            send(&known.link, Message::Push(peer::PushTask { session: session.session, task: Some(task), again: false }));
+        }
+        tables.leases.insert(lease, wall);
+    }
+
+    /// Pushes the task of a lease again, if its worker is (still) at that session.
+    pub fn redeliver(&self, name: &LeaseName, session: SessionKey, task: v1::Task) {
+        let wall = self.inner.clock.now();
+        let mut tables = self.inner.tables.lock();
+        let lease = self.inner.times.lease;
+        let Some(link) = tables.sessions.get(session).map(|known| known.link.clone()) else { return };
+        if tables.leases.renew(name.uid, &name.attempt, session, lease, wall) {
+            tracing::info!(run = %name.key, step = %name.attempt.step, attempt = name.attempt.attempt, "task is delivered again");
+            send(&link, Message::Push(peer::PushTask { session: session.session, task: Some(task), again: true }));
+        }
+    }
+
+    /// A lease is over by an applied decision.
+    pub fn closed(&self, uid: quorus_engine::RunUid, step: &quorus_engine::StepId) {
+        self.inner.tables.lock().leases.remove(uid, step);
+    }
+
+    /// A run has ended. What it left (a terminated run leaves attempts without an end of their own) is stopped and forgotten.
+    pub fn run_ended(&self, uid: quorus_engine::RunUid, reason: &str) {
+        let mut tables = self.inner.tables.lock();
+        tables.waiting.remove_run(uid);
+        for lease in tables.leases.remove_run(uid) {
+            if let Some(known) = lease.session.and_then(|session| tables.sessions.get(session).map(|known| (session, known))) {
+                let cancel = v1::CancelTask { lease: lease.name.encode(), reason: reason.to_owned(), grace_ms: 0 };
+                send(&known.1.link, Message::Cancel(peer::CancelPushed { session: known.0.session, cancel: Some(cancel) }));
+            }
+        }
+    }
+
+    /// An attempt was asked to stop by an applied decision.
+    pub fn cancel(&self, name: &LeaseName, reason: &str, grace: Duration) {
+        let tables = self.inner.tables.lock();
+        let Some(session) = tables.leases.get(name.uid, &name.attempt).and_then(|lease| lease.session) else { return };
+        let Some(known) = tables.sessions.get(session) else { return };
+        let grace_ms = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
+        let cancel = v1::CancelTask { lease: name.encode(), reason: reason.to_owned(), grace_ms };
+        send(&known.link, Message::Cancel(peer::CancelPushed { session: session.session, cancel: Some(cancel) }));
+    }
+
+    // --- What links bring; see `link`.
+
+    /// Registers a link; tells it what this node leads and what waits.
+    pub(super) fn link_opened(&self, link: LinkSender) -> u64 {
+        let number = self.inner.links_opened.fetch_add(1, Ordering::Relaxed);
+        let mut tables = self.inner.tables.lock();
+        for (shard, term) in self.inner.shards.terms() {
+            send(&link, Message::Leading(peer::Leading { shard, term }));
+        }
+        for (queue, waiting) in tables.waiting.lengths() {
+            send(&link, Message::Demand(demand(queue, waiting)));
+        }
+        tables.links.insert(number, link);
+        number
+    }
+
+    /// Forgets a link: its gateway died or its connection broke.
+    pub(super) fn link_closed(&self, link: u64) {
+        let mut tables = self.inner.tables.lock();
+        tables.links.remove(&link);
+        tables.sessions.close_link(link);
+        tables.leases.detach_link(link);
+    }
+
+    /// Registers a session, matches its inventory with the leases of its incarnation, and gives up those of earlier incarnations.
+    pub(super) fn session_opened(&self, key: SessionKey, session: Session, held: &[LeaseName], only_shard: u32) {
+        let wall = self.inner.clock.now();
+        let mut requests = Vec::new();
+        {
+            let mut tables = self.inner.tables.lock();
+            let worker = session.worker.clone();
+            if !tables.sessions.open(key, session) {
+                return;
+            }
+            let known: Vec<_> = tables.leases.of_worker(&worker.name).cloned().collect();
+            for lease in known.into_iter().filter(|lease| only_shard == 0 || lease.name.shard == only_shard) {
+                let name = &lease.name;
+                if lease.worker.incarnation != worker.incarnation {
+                    requests.push((name.clone(), Ask::Command(abandon(name, "the worker was started anew"))));
+                } else if held.contains(name) {
+                    tables.leases.renew(name.uid, &name.attempt, key, self.inner.times.lease, wall);
+                } else if lease.session != Some(key) {
+                    let (step, token) = (name.attempt.step.clone(), name.attempt.token);
+                    requests.push((name.clone(), Ask::Redeliver { step, token, session: key }));
+                }
+            }
+        }
+        self.send_all(requests);
+    }
+
+    /// A worker's stream closed at a gateway that lives.
+    pub(super) fn session_closed(&self, key: SessionKey) {
+        let wall = self.inner.clock.now();
+        let mut tables = self.inner.tables.lock();
+        tables.sessions.close(key);
+        tables.leases.detach(key, self.inner.times.reconnect_grace, wall);
+    }
+
+    /// Room for tasks was granted.
+    pub(super) fn granted(&self, key: SessionKey, credits: u32) {
+        let queues = {
+            let mut tables = self.inner.tables.lock();
+            tables.sessions.grant(key, credits);
+            tables.sessions.queues(key)
+        };
+        self.serve(&queues);
+    }
+
+    /// Gives unspent credits back to the gateway.
+    pub(super) fn recalled(&self, key: SessionKey, most: u32) {
+        let mut tables = self.inner.tables.lock();
+        let credits = tables.sessions.recall(key, most);
+        if let Some(session) = tables.sessions.get(key) {
+            send(&session.link, Message::Returned(peer::ReturnCredits { session: key.session, credits }));
+        }
+    }
+
+    /// Renews the leases that are known; returns the names that are not.
+    pub(super) fn renew(&self, key: SessionKey, names: &[LeaseName]) -> (Vec<LeaseName>, Vec<LeaseName>) {
+        let wall = self.inner.clock.now();
+        let mut tables = self.inner.tables.lock();
+        let lease = self.inner.times.lease;
+        names.iter().cloned().partition(|name| tables.leases.renew(name.uid, &name.attempt, key, lease, wall))
+    }
+
+    /// Notes progress of the user's code.
+    pub(super) fn progress(&self, name: &LeaseName) {
+        let wall = self.inner.clock.now();
+        self.inner.tables.lock().leases.progress(name.uid, &name.attempt, wall);
+    }
+
+    pub(super) fn shards(&self) -> &LedShards {
+        &self.inner.shards
+    }
+
+    // --- What the clock brings; see `ticker`.
+
+    /// Gives up what is overdue, and tells gateways what waits.
+    pub(super) fn tick(&self) {
+        let wall = self.inner.clock.now();
+        let mut requests = Vec::new();
+        {
+            let mut tables = self.inner.tables.lock();
+            for (why, lease) in tables.leases.overdue(wall) {
+                let name = lease.name;
+                let attempt = name.attempt.clone();
+                let command = match why {
+                    Overdue::Lease => abandon(&name, "nobody renewed the lease"),
+                    Overdue::Attempt => Command::AttemptTimeout { attempt },
+                    Overdue::Heartbeat => Command::HeartbeatTimeout { attempt },
+                };
+                requests.push((name, Ask::Command(command)));
+            }
+            for task in tables.waiting.expired(wall) {
+                let deadline = task.deadline.unwrap_or(Timestamp(0));
+                let command = Command::ScheduleTimeout { step: task.step.clone(), deadline };
+                self.deliver(&task, Ask::Command(command), None);
+            }
+            tables.announce();
+            metrics::gauge!("quorus_leases").set(tables.leases.len() as f64);
+        }
+        self.send_all(requests);
+    }
+
+    /// Leases waiting tasks of these queues to whoever has room.
+    fn serve(&self, queues: &[String]) {
+        if self.inner.draining.load(Ordering::Acquire) {
+            return;
+        }
+        for queue in queues {
+            loop {
+                let mut tables = self.inner.tables.lock();
+                if tables.waiting.len(queue) == 0 {
+                    break;
+                }
+                let Some(credit) = tables.sessions.take(queue) else {
+                    tables.announce();
+                    break;
+                };
+                let Some(task) = tables.waiting.pop(queue) else {
+                    tables.sessions.release(credit);
+                    break;
+                };
+                drop(tables);
+                let command = Command::Lease { step: task.step.clone(), worker: credit.worker.clone() };
+                self.deliver(&task, Ask::Command(command), Some(credit));
+            }
+        }
+    }
+
+    fn deliver(&self, task: &WaitingTask, ask: Ask, credit: Option<Credit>) {
+        let request = Request { uid: Some(task.uid), ask, credit, reply: Reply::nobody(), permit: None };
+        self.inner.shards.deliver(task.shard, &task.key, request);
+    }
+
+    fn send_all(&self, requests: Vec<(LeaseName, Ask)>) {
+        for (name, ask) in requests {
+            let request = Request { uid: Some(name.uid), ask, credit: None, reply: Reply::nobody(), permit: None };
+            self.inner.shards.deliver(name.shard, &name.key, request);
+        }
+    }
+}
+
+impl Tables {
+    /// Tells every gateway how many tasks wait, where that has changed.
+    fn announce(&mut self) {
+        let now: BTreeMap<String, usize> = self.waiting.lengths().map(|(queue, waiting)| (queue.to_owned(), waiting)).collect();
+        let ended = self.announced.keys().filter(|queue| !now.contains_key(*queue)).map(|queue| (queue.clone(), 0));
+        let changed =
+            now.iter().filter(|(queue, waiting)| self.announced.get(*queue) != Some(waiting)).map(|(queue, n)| (queue.clone(), *n));
+        for (queue, waiting) in ended.chain(changed).collect::<Vec<_>>() {
+            metrics::gauge!("quorus_task_queue_depth", "queue" => queue.clone()).set(waiting as f64);
+            for link in self.links.values() {
+                send(link, Message::Demand(demand(&queue, waiting)));
+            }
+        }
+        self.announced = now;
+    }
+}
+
+fn demand(queue: &str, waiting: usize) -> peer::Demand {
+    peer::Demand { queue: queue.to_owned(), waiting: u32::try_from(waiting).unwrap_or(u32::MAX) }
+}
+
+fn abandon(name: &LeaseName, reason: &str) -> Command {
+    Command::Abandon { attempt: name.attempt.clone(), reason: reason.to_owned() }
+}
+
+fn send(link: &LinkSender, message: Message) {
+    // A link that is gone is noticed by its reader, which forgets the sessions.
+    link.send(LinkResponse { message: Some(message) }).ok();
+}
+
+/// The credits of one decision: remembers which session each lease is for, and gives back what the decision did not use.
+pub struct CreditDraw<'a> {
+    dispatcher: &'a Dispatcher,
+    taken: Vec<Credit>,
+}
+
+impl<'a> CreditDraw<'a> {
+    /// Nothing taken yet.
+    pub fn new(dispatcher: &'a Dispatcher) -> Self {
+        Self { dispatcher, taken: Vec::new() }
+    }
+
+    /// Adds a credit that was reserved before.
+    pub fn add(&mut self, reserved: Option<Credit>) {
+        self.taken.extend(reserved);
+    }
+
+    /// The credit that a lease to this worker spends.
+    pub fn spend(&mut self, worker: &WorkerId) -> Option<Credit> {
+        let place = self.taken.iter().position(|credit| credit.worker == *worker)?;
+        Some(self.taken.remove(place))
+    }
+}
+
+impl Credits for CreditDraw<'_> {
+    fn take(&mut self, queue: &str) -> Option<WorkerId> {
+        let credit = self.dispatcher.take(queue)?;
+        let worker = credit.worker.clone();
+        self.taken.push(credit);
+        Some(worker)
+    }
+}
+
+impl Drop for CreditDraw<'_> {
+    fn drop(&mut self) {
+        for credit in self.taken.drain(..) {
+            self.dispatcher.release(credit);
+        }
+    }
+}

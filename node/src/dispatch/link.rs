@@ -1,0 +1,159 @@
+//! The leader's side of a link to a gateway: sessions, credits, heartbeats and outcomes come in; tasks and acknowledgements go out.
+//!
+//! Rule: a refusal is a read. That a lease is lost, or an outcome stale, is said only after a read of the shard that a quorum confirmed and
+//! that began after the question came, and only if this leadership still stands then ([`LedShard::confirmed`]).
+
+use std::pin::pin;
+
+use bytes::Bytes;
+use futures::{Stream, StreamExt};
+use quorus_engine::{Command, Outcome};
+use quorus_proto::{
+    peer::{self, LinkRequest, LinkResponse, link_request, link_response},
+    v1,
+};
+
+use super::{Dispatcher, LeaseName, LinkSender, Session, SessionKey};
+use crate::{
+    api::from_proto,
+    leader::{Ask, LedShard, Refusal, Reply, Request},
+};
+
+/// Serves a link until it ends.
+pub async fn serve(dispatcher: Dispatcher, requests: impl Stream<Item = LinkRequest>, link: LinkSender) {
+    let number = dispatcher.link_opened(link.clone());
+    let mut requests = pin!(requests);
+    while let Some(request) = requests.next().await {
+        if let Some(message) = request.message {
+            handle(&dispatcher, number, &link, message);
+        }
+    }
+    dispatcher.link_closed(number);
+}
+
+fn handle(dispatcher: &Dispatcher, number: u64, link: &LinkSender, message: link_request::Message) {
+    use link_request::Message;
+    let key = |session| SessionKey { link: number, session };
+    match message {
+        Message::Hello(hello) => tracing::debug!(gateway = hello.node_id, "gateway linked"),
+        Message::SessionOpened(opened) => {
+            let held: Vec<_> = opened.held.iter().filter_map(LeaseName::decode).collect();
+            let session = Session {
+                worker: quorus_engine::WorkerId { name: opened.worker, incarnation: opened.incarnation },
+                worker_session: opened.worker_session,
+                queues: opened.queues,
+                credits: 0,
+                link: link.clone(),
+            };
+            dispatcher.session_opened(key(opened.session), session, &held, opened.shard);
+        }
+        Message::SessionClosed(closed) => dispatcher.session_closed(key(closed.session)),
+        Message::Grant(grant) => dispatcher.granted(key(grant.session), grant.credits),
+        Message::Recall(recall) => dispatcher.recalled(key(recall.session), recall.credits),
+        Message::Renew(renew) => renew_leases(dispatcher, key(renew.session), link, renew),
+        Message::Outcome(report) => {
+            // The room that the task took is free again: the decision about its outcome may spend it on the run's next step.
+            if report.credit {
+                dispatcher.granted(key(report.session), 1);
+            }
+            complete(dispatcher, report, link);
+        }
+    }
+}
+
+fn renew_leases(dispatcher: &Dispatcher, key: SessionKey, link: &LinkSender, renew: peer::RenewLeases) {
+    let election_max = dispatcher.times().election_max;
+    let mut names = Vec::with_capacity(renew.leases.len());
+    for name in renew.leases.iter().filter_map(LeaseName::decode) {
+        // A leader that a quorum has not acknowledged lately may be a leader no more: it stays silent.
+        let led = dispatcher.shards().get(name.shard);
+        if led.is_some_and(|led| led.group.quorum_acked_within(election_max)) {
+            names.push(name);
+        }
+    }
+    let (mut renewed, unknown) = dispatcher.renew(key, &names);
+    for progress in renew.progress {
+        let Some(name) = LeaseName::decode(&progress.lease) else { continue };
+        dispatcher.progress(&name);
+        let Some(checkpoint) = progress.checkpoint else { continue };
+        // A checkpoint is acknowledged with its lease, after commit.
+        let place = renewed.iter().position(|other| *other == name);
+        if let Some(place) = place {
+            renewed.swap_remove(place);
+            let answer = renewed_leases(renew.session, renew.heartbeat_id, vec![progress.lease], Vec::new());
+            let link = link.clone();
+            let reply = Reply::new(move |result| {
+                if result.is_ok() {
+                    link.send(answer).ok();
+                }
+            });
+            let command = Command::Checkpoint { attempt: name.attempt.clone(), checkpoint: from_proto::payload(checkpoint) };
+            let request = Request { uid: Some(name.uid), ask: Ask::Command(command), credit: None, reply, permit: None };
+            dispatcher.shards().deliver(name.shard, &name.key, request);
+        }
+    }
+    if !renewed.is_empty() {
+        let names = renewed.iter().map(LeaseName::encode).collect();
+        link.send(renewed_leases(renew.session, renew.heartbeat_id, names, Vec::new())).ok();
+    }
+    for name in unknown {
+        let Some(led) = dispatcher.shards().get(name.shard) else { continue };
+        let (dispatcher, link) = (dispatcher.clone(), link.clone());
+        let (session, heartbeat) = (renew.session, renew.heartbeat_id);
+        tokio::spawn(async move {
+            if !led.confirmed().await {
+                return;
+            }
+            let (renewed, lost) = dispatcher.renew(key, std::slice::from_ref(&name));
+            let encode = |names: Vec<LeaseName>| names.iter().map(LeaseName::encode).collect();
+            link.send(renewed_leases(session, heartbeat, encode(renewed), encode(lost))).ok();
+        });
+    }
+}
+
+fn complete(dispatcher: &Dispatcher, report: peer::ReportOutcome, link: &LinkSender) {
+    let Some(outcome) = report.outcome else { return };
+    let session = report.session;
+    let lease = outcome.lease.clone();
+    let parsed = LeaseName::decode(&lease).zip(from_proto::outcome(outcome.result));
+    let Some((name, outcome)) = parsed else {
+        link.send(outcome_ack(session, lease, Err("the outcome is malformed: it names no lease, or has no result".to_owned()))).ok();
+        return;
+    };
+    // Not led here: the gateway asks whoever announces the leadership.
+    let Some(led) = dispatcher.shards().get(name.shard) else { return };
+    let link = link.clone();
+    let key = name.key.clone();
+    let failed_with_output = matches!(&outcome, Outcome::Failed(_));
+    tracing::trace!(run = %key, step = %name.attempt.step, attempt = name.attempt.attempt, failed = failed_with_output, "outcome");
+    let shard = led.clone();
+    let reply = Reply::new(move |answer| match answer {
+        Ok(_) => {
+            link.send(outcome_ack(session, lease, Ok(()))).ok();
+        }
+        Err(Refusal::Rejected(rejection)) => refuse(shard, link, session, lease, rejection.to_string()),
+        // No answer: the gateway keeps the outcome and reports it to the next leader.
+        Err(Refusal::NotLeader { .. } | Refusal::OutcomeUnknown | Refusal::Broken(_)) => {}
+    });
+    let ask = Ask::Command(Command::Complete { attempt: name.attempt, outcome });
+    led.deliver(&key, Request { uid: Some(name.uid), ask, credit: None, reply, permit: None });
+}
+
+fn refuse(led: LedShard, link: LinkSender, session: u64, lease: Bytes, reason: String) {
+    tokio::spawn(async move {
+        if led.confirmed().await {
+            link.send(outcome_ack(session, lease, Err(reason))).ok();
+        }
+    });
+}
+
+fn renewed_leases(session: u64, heartbeat_id: u64, renewed: Vec<Bytes>, lost: Vec<Bytes>) -> LinkResponse {
+    let renewed = peer::RenewedLeases { session, heartbeat_id, renewed, lost };
+    LinkResponse { message: Some(link_response::Message::Renewed(renewed)) }
+}
+
+fn outcome_ack(session: u64, lease: Bytes, result: Result<(), String>) -> LinkResponse {
+    let accepted = result.is_ok();
+    let ack = v1::OutcomeAck { lease, accepted, reason: result.err().unwrap_or_default() };
+    LinkResponse { message: Some(link_response::Message::Outcome(peer::ReportedOutcome { session, ack: Some(ack) })) }
+}

@@ -1,0 +1,413 @@
+//! The gateway's book: which workers have streams here, what each holds, and to which leader each bit of their room is granted.
+//!
+//! Invariants, for each session:
+//! `idle credits at all leaders + tasks being executed <= capacity` (but for tasks that are delivered again), so that no two leaders can fill the
+//! same room; `held` has a lease from when its task was sent to the worker until its outcome was acknowledged; an outcome's room becomes a credit of
+//! the leader that it is first reported to, so that a chain of steps keeps its worker.
+//!
+//! Pure but for the channels that it writes to: no await, no lock.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use bytes::Bytes;
+use quorus_proto::{
+    peer::{self, LinkRequest, link_request::Message},
+    v1::{self, WorkResponse, work_response},
+};
+use tokio::{sync::mpsc::UnboundedSender, time::Instant};
+use tonic::Status;
+
+use crate::dispatch::LeaseName;
+
+/// Where messages to a worker go. What flows is bounded by its capacity and its own requests.
+pub type WorkerSender = UnboundedSender<Result<WorkResponse, Status>>;
+/// Where messages to a leader go.
+pub type LeaderSender = UnboundedSender<LinkRequest>;
+
+/// An outcome that no leader acknowledged is reported again after this time.
+const REPORT_AGAIN: Duration = Duration::from_secs(2);
+
+/// The book.
+#[derive(Default)]
+pub struct Book {
+    sessions: BTreeMap<u64, Session>,
+    sessions_opened: u64,
+    links: BTreeMap<u64, LeaderSender>,
+    leaders: BTreeMap<u32, (u64, u64)>,
+    demand: BTreeMap<u64, BTreeMap<String, u32>>,
+}
+
+struct Session {
+    register: v1::RegisterWorker,
+    capacity: u32,
+    held: BTreeMap<Bytes, Held>,
+    idle: BTreeMap<u64, u32>,
+    recalled: BTreeMap<u64, u32>,
+    worker: WorkerSender,
+}
+
+enum Held {
+    Executing,
+    Reported { outcome: v1::TaskOutcome, at: Instant },
+}
+
+/// A session as an operator sees it.
+pub struct SessionView {
+    /// Worker's name.
+    pub name: String,
+    /// Its queues.
+    pub queues: Vec<String>,
+    /// Its capacity.
+    pub capacity: u32,
+    /// Tasks that it executes.
+    pub tasks: u32,
+}
+
+impl Session {
+    fn executing(&self) -> u32 {
+        u32::try_from(self.held.values().filter(|held| matches!(held, Held::Executing)).count()).unwrap_or(u32::MAX)
+    }
+
+    /// Room that no leader has; negative when tasks were delivered again, or the capacity was lowered.
+    fn free(&self) -> i64 {
+        i64::from(self.capacity) - i64::from(self.executing()) - self.idle.values().map(|idle| i64::from(*idle)).sum::<i64>()
+    }
+
+    fn opened(&self, session: u64, shard: u32) -> LinkRequest {
+        LinkRequest {
+            message: Some(Message::SessionOpened(peer::SessionOpened {
+                session,
+                worker: self.register.name.clone(),
+                incarnation: self.register.incarnation.clone(),
+                worker_session: self.register.session,
+                queues: self.register.queues.clone(),
+                held: self.held.keys().cloned().collect(),
+                shard,
+            })),
+        }
+    }
+}
+
+impl Book {
+    // --- Workers.
+
+    /// A worker's stream began; returns the session's number.
+    pub fn open(&mut self, register: v1::RegisterWorker, worker: WorkerSender) -> u64 {
+        self.sessions_opened += 1;
+        let id = self.sessions_opened;
+        let held = register.held.iter().map(|lease| (lease.clone(), Held::Executing)).collect();
+        let session = Session { capacity: register.capacity, register, held, idle: BTreeMap::new(), recalled: BTreeMap::new(), worker };
+        for link in self.links.values() {
+            link.send(session.opened(id, 0)).ok();
+        }
+        self.sessions.insert(id, session);
+        self.distribute(id);
+        id
+    }
+
+    /// A worker's stream ended.
+    pub fn close(&mut self, id: u64) {
+        if self.sessions.remove(&id).is_some() {
+            self.tell_all(&Message::SessionClosed(peer::SessionClosed { session: id }));
+        }
+    }
+
+    /// A worker wants another number of tasks at a time.
+    pub fn set_capacity(&mut self, id: u64, capacity: u32) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        session.capacity = capacity;
+        self.distribute(id);
+        self.shrink(id);
+    }
+
+    /// A worker showed a sign of life: its leases are renewed by their leaders, and by nobody else.
+    pub fn heartbeat(&mut self, id: u64, heartbeat: v1::Heartbeat) {
+        let mut by_leader: BTreeMap<u64, peer::RenewLeases> = BTreeMap::new();
+        for lease in heartbeat.leases {
+            let Some(leader) = self.leader_of(&lease) else { continue };
+            let renew = by_leader.entry(leader).or_default();
+            renew.leases.push(lease);
+        }
+        for progress in heartbeat.progress {
+            let Some(leader) = self.leader_of(&progress.lease) else { continue };
+            by_leader.entry(leader).or_default().progress.push(progress);
+        }
+        for (leader, renew) in by_leader {
+            let renew = peer::RenewLeases { session: id, heartbeat_id: heartbeat.id, ..renew };
+            self.tell(leader, Message::Renew(renew));
+        }
+    }
+
+    /// A worker reports an outcome.
+    pub fn outcome(&mut self, id: u64, outcome: v1::TaskOutcome) {
+        let leader = self.leader_of(&outcome.lease);
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        let known = session.held.insert(outcome.lease.clone(), Held::Reported { outcome: outcome.clone(), at: Instant::now() });
+        let executing = matches!(known, None | Some(Held::Executing));
+        // More tasks than the worker has room for were sent to it: the room that came free is not there.
+        let credit = executing && session.free() > 0;
+        match leader {
+            Some(leader) => {
+                if credit {
+                    *session.idle.entry(leader).or_default() += 1;
+                }
+                self.tell(leader, Message::Outcome(peer::ReportOutcome { session: id, outcome: Some(outcome), credit }));
+            }
+            None => self.distribute(id),
+        }
+    }
+
+    /// Reports outcomes again that nobody acknowledged.
+    pub fn report_again(&mut self) {
+        let now = Instant::now();
+        let mut late = Vec::new();
+        for (id, session) in &mut self.sessions {
+            for (lease, held) in &mut session.held {
+                if let Held::Reported { outcome, at } = held
+                    && now >= *at + REPORT_AGAIN
+                {
+                    *at = now;
+                    late.push((*id, lease.clone(), outcome.clone()));
+                }
+            }
+        }
+        for (session, lease, outcome) in late {
+            if let Some(leader) = self.leader_of(&lease) {
+                self.tell(leader, Message::Outcome(peer::ReportOutcome { session, outcome: Some(outcome), credit: false }));
+            }
+        }
+    }
+
+    // --- Leaders.
+
+    /// A link to a node is up.
+    pub fn link_up(&mut self, node: u64, link: LeaderSender) {
+        self.link_down(node);
+        for (id, session) in &self.sessions {
+            link.send(session.opened(*id, 0)).ok();
+        }
+        self.links.insert(node, link);
+        self.distribute_all();
+    }
+
+    /// The link to a node is down: what it had of the workers' room is free again.
+    pub fn link_down(&mut self, node: u64) {
+        if self.links.remove(&node).is_none() {
+            return;
+        }
+        self.demand.remove(&node);
+        self.leaders.retain(|_, (_, leader)| *leader != node);
+        for session in self.sessions.values_mut() {
+            session.idle.remove(&node);
+            session.recalled.remove(&node);
+        }
+        self.distribute_all();
+    }
+
+    /// A node leads a shard: tell it about the workers, and about outcomes that no leader acknowledged.
+    pub fn leading(&mut self, node: u64, leading: peer::Leading) {
+        if self.leaders.get(&leading.shard).is_some_and(|(term, _)| *term > leading.term) {
+            return;
+        }
+        self.leaders.insert(leading.shard, (leading.term, node));
+        let Some(link) = self.links.get(&node).cloned() else { return };
+        for (id, session) in &mut self.sessions {
+            link.send(session.opened(*id, leading.shard)).ok();
+            for (lease, held) in &mut session.held {
+                if let Held::Reported { outcome, at } = held
+                    && LeaseName::decode(lease).is_some_and(|name| name.shard == leading.shard)
+                {
+                    *at = Instant::now();
+                    let report = peer::ReportOutcome { session: *id, outcome: Some(outcome.clone()), credit: false };
+                    link.send(LinkRequest { message: Some(Message::Outcome(report)) }).ok();
+                }
+            }
+        }
+    }
+
+    /// A leader sends a task.
+    pub fn push(&mut self, node: u64, push: peer::PushTask) {
+        let Some(session) = self.sessions.get_mut(&push.session) else { return };
+        if !push.again
+            && let Some(idle) = session.idle.get_mut(&node)
+        {
+            *idle = idle.saturating_sub(1);
+        }
+        let Some(task) = push.task else { return };
+        if matches!(session.held.get(&task.lease), Some(Held::Reported { .. })) {
+            return;
+        }
+        session.held.insert(task.lease.clone(), Held::Executing);
+        send(&session.worker, work_response::Message::Task(task));
+        self.shrink(push.session);
+    }
+
+    /// A leader answers a heartbeat.
+    pub fn renewed(&mut self, renewed: peer::RenewedLeases) {
+        let Some(session) = self.sessions.get_mut(&renewed.session) else { return };
+        for lease in &renewed.lost {
+            session.held.remove(lease);
+        }
+        let any_lost = !renewed.lost.is_empty();
+        let ack = v1::HeartbeatAck { id: renewed.heartbeat_id, renewed: renewed.renewed, lost: renewed.lost };
+        send(&session.worker, work_response::Message::HeartbeatAck(ack));
+        if any_lost {
+            self.distribute(renewed.session);
+        }
+    }
+
+    /// A leader answers an outcome.
+    pub fn reported(&mut self, reported: peer::ReportedOutcome) {
+        let Some(ack) = reported.ack else { return };
+        let Some(session) = self.sessions.get_mut(&reported.session) else { return };
+        session.held.remove(&ack.lease);
+        send(&session.worker, work_response::Message::OutcomeAck(ack));
+    }
+
+    /// A leader wants an attempt to stop.
+    pub fn cancel(&mut self, cancel: peer::CancelPushed) {
+        let Some(session) = self.sessions.get(&cancel.session) else { return };
+        if let Some(cancel) = cancel.cancel {
+            send(&session.worker, work_response::Message::Cancel(cancel));
+        }
+    }
+
+    /// A leader gives credits back.
+    pub fn returned(&mut self, node: u64, returned: peer::ReturnCredits) {
+        let Some(session) = self.sessions.get_mut(&returned.session) else { return };
+        session.recalled.remove(&node);
+        if let Some(idle) = session.idle.get_mut(&node) {
+            *idle = idle.saturating_sub(returned.credits);
+        }
+        self.distribute(returned.session);
+    }
+
+    /// Tasks wait at a leader.
+    pub fn demanded(&mut self, node: u64, demand: peer::Demand) {
+        let queues = self.demand.entry(node).or_default();
+        if demand.waiting == 0 {
+            queues.remove(&demand.queue);
+            return;
+        }
+        queues.insert(demand.queue.clone(), demand.waiting);
+        let serving = self.sessions.iter().filter(|(_, session)| session.register.queues.contains(&demand.queue)).map(|(id, _)| *id);
+        for id in serving.collect::<Vec<_>>() {
+            self.distribute(id);
+            self.recall_for(id, node, demand.waiting);
+        }
+    }
+
+    // --- All.
+
+    /// Tells every worker to go to another node.
+    pub fn drain(&self) {
+        for session in self.sessions.values() {
+            send(&session.worker, work_response::Message::Drain(v1::Drain {}));
+        }
+    }
+
+    /// Sessions, for operators.
+    pub fn view(&self) -> Vec<SessionView> {
+        let view = |session: &Session| SessionView {
+            name: session.register.name.clone(),
+            queues: session.register.queues.clone(),
+            capacity: session.capacity,
+            tasks: session.executing(),
+        };
+        self.sessions.values().map(view).collect()
+    }
+
+    /// Grants free room: to leaders at which tasks wait, then evenly.
+    fn distribute(&mut self, id: u64) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        let mut free = u32::try_from(session.free()).unwrap_or(0);
+        if free == 0 || self.links.is_empty() {
+            return;
+        }
+        let mut grants: BTreeMap<u64, u32> = BTreeMap::new();
+        let wants = |node: &u64| -> u32 {
+            let demand = self.demand.get(node);
+            session.register.queues.iter().filter_map(|queue| demand?.get(queue)).sum()
+        };
+        for node in self.links.keys() {
+            let granted = wants(node).saturating_sub(session.idle.get(node).copied().unwrap_or(0)).min(free);
+            if granted > 0 {
+                *grants.entry(*node).or_default() += granted;
+                free -= granted;
+            }
+        }
+        while free > 0 {
+            let has = |node: &u64| session.idle.get(node).copied().unwrap_or(0) + grants.get(node).copied().unwrap_or(0);
+            let Some(node) = self.links.keys().copied().min_by_key(|node| (has(node), *node)) else { break };
+            *grants.entry(node).or_default() += 1;
+            free -= 1;
+        }
+        for (node, credits) in grants {
+            *session.idle.entry(node).or_default() += credits;
+            if let Some(link) = self.links.get(&node) {
+                link.send(LinkRequest { message: Some(Message::Grant(peer::GrantCredits { session: id, credits })) }).ok();
+            }
+        }
+    }
+
+    fn distribute_all(&mut self) {
+        for id in self.sessions.keys().copied().collect::<Vec<_>>() {
+            self.distribute(id);
+        }
+    }
+
+    /// Asks leaders at which nothing waits for credits, for the sake of one at which tasks wait.
+    fn recall_for(&mut self, id: u64, needy: u64, wanted: u32) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        let mut missing = wanted.saturating_sub(session.idle.get(&needy).copied().unwrap_or(0));
+        for (node, link) in &self.links {
+            let busy = self.demand.get(node).is_some_and(|queues| session.register.queues.iter().any(|queue| queues.contains_key(queue)));
+            let idle = session.idle.get(node).copied().unwrap_or(0);
+            if *node == needy || busy || idle == 0 || missing == 0 || session.recalled.contains_key(node) {
+                continue;
+            }
+            let credits = idle.min(missing);
+            missing -= credits;
+            session.recalled.insert(*node, credits);
+            link.send(LinkRequest { message: Some(Message::Recall(peer::RecallCredits { session: id, credits })) }).ok();
+        }
+    }
+
+    /// Takes credits back when more is granted than there is room for.
+    fn shrink(&mut self, id: u64) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        let mut surplus = u32::try_from(-session.free()).unwrap_or(0);
+        for (node, link) in &self.links {
+            let idle = session.idle.get(node).copied().unwrap_or(0);
+            let credits = idle.min(surplus);
+            if credits == 0 || session.recalled.contains_key(node) {
+                continue;
+            }
+            surplus -= credits;
+            session.recalled.insert(*node, credits);
+            link.send(LinkRequest { message: Some(Message::Recall(peer::RecallCredits { session: id, credits })) }).ok();
+        }
+    }
+
+    fn leader_of(&self, lease: &Bytes) -> Option<u64> {
+        let (_, node) = self.leaders.get(&LeaseName::decode(lease)?.shard)?;
+        Some(*node)
+    }
+
+    fn tell(&self, node: u64, message: Message) {
+        if let Some(link) = self.links.get(&node) {
+            link.send(LinkRequest { message: Some(message) }).ok();
+        }
+    }
+
+    fn tell_all(&self, message: &Message) {
+        for link in self.links.values() {
+            link.send(LinkRequest { message: Some(message.clone()) }).ok();
+        }
+    }
+}
+
+fn send(worker: &WorkerSender, message: work_response::Message) {
+    // A stream that is gone is noticed by its reader, which closes the session.
+    worker.send(Ok(WorkResponse { message: Some(message) })).ok();
+}

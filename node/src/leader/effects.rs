@@ -1,0 +1,165 @@
+//! What applied events owe to the world: tasks to push, queues to stand in, attempts to stop, timers to arm.
+//!
+//! Everything here can be derived from the state, too, which is what a new leader does; this is the short way for the leader that decided.
+
+use std::time::Duration;
+
+use quorus_engine::{AttemptRef, Event, EventKind, Outcome, Run, RunUid, StepId, StepStatus, TimerKind, Timestamp, Token};
+use ractor::ActorRef;
+
+use super::{RunKey, task, timers::TimerMessage};
+use crate::{
+    dispatch::{CreditDraw, Dispatcher, Entry, LeaseName, SessionKey, WaitingTask},
+    store::Timer,
+};
+
+pub(super) struct Effects<'a> {
+    pub shard: u32,
+    pub key: &'a RunKey,
+    pub run: &'a Run,
+    pub dispatcher: &'a Dispatcher,
+    pub timers: &'a ActorRef<TimerMessage>,
+    pub cancel_grace: Duration,
+}
+
+impl Effects<'_> {
+    /// Acts on the events of a batch. The state is the one after all of them, so what they opened and closed again is not acted on.
+    pub(super) fn of_events(&self, uid: RunUid, events: &[Event], draw: &mut CreditDraw<'_>) {
+        let current = uid == self.run.info().uid;
+        for event in events {
+            match &event.kind {
+                EventKind::RunStarted(info) => self.arm(uid, None, TimerKind::RunTimeout, info.deadline),
+                EventKind::StepQueued { step, step_deadline, .. } => {
+                    self.arm(uid, Some(step), TimerKind::StepTimeout, *step_deadline);
+                    self.dispatcher.closed(uid, step);
+                    if current {
+                        self.queue(step);
+                    }
+                }
+                EventKind::StepLeased { step, attempt, token, worker, step_deadline, .. } => {
+                    self.arm(uid, Some(step), TimerKind::StepTimeout, *step_deadline);
+                    self.dispatcher.dequeued(uid, step);
+                    metrics::counter!("quorus_attempts_total", "outcome" => "leased").increment(1);
+                    let credit = draw.spend(worker);
+                    if current {
+                        let attempt = AttemptRef { step: step.clone(), attempt: *attempt, token: *token };
+                        match credit {
+                            Some(credit) if self.is_leased(step, *token) => self.lease(attempt, credit.session),
+                            Some(credit) => self.dispatcher.release(credit),
+                            None => {}
+                        }
+                    }
+                }
+                EventKind::StepCheckpointed { .. } | EventKind::RunFailing { .. } | EventKind::RunCancelRequested { .. } => {}
+                EventKind::AttemptEnded { step, outcome, retry_at, .. } => {
+                    self.dispatcher.closed(uid, step);
+                    self.arm(uid, Some(step), TimerKind::Due, *retry_at);
+                    metrics::counter!("quorus_attempts_total", "outcome" => label(outcome)).increment(1);
+                }
+                EventKind::StepWaiting { step, until, step_deadline } => {
+                    self.arm(uid, Some(step), TimerKind::Due, Some(*until));
+                    self.arm(uid, Some(step), TimerKind::StepTimeout, *step_deadline);
+                }
+                EventKind::StepCancelRequested { step, deadline, reason } => {
+                    self.arm(uid, Some(step), TimerKind::CancelGrace, Some(*deadline));
+                    if let Some(name) = self.lease_name(step).filter(|_| current) {
+                        self.dispatcher.cancel(&name, reason, self.cancel_grace);
+                    }
+                }
+                EventKind::StepEnded { step, status, .. } => {
+                    self.dispatcher.closed(uid, step);
+                    self.dispatcher.dequeued(uid, step);
+                    self.measure(step, *status);
+                }
+                EventKind::RunEnded { reason, .. } => self.dispatcher.run_ended(uid, reason),
+            }
+        }
+    }
+
+    /// Pushes the task of a lease again, if it is still this lease.
+    pub(super) fn redeliver(&self, step: &StepId, token: Token, session: SessionKey) {
+        let Some(name) = self.lease_name(step).filter(|name| name.attempt.token == token) else { return };
+        let Some(state) = self.run.step(step) else { return };
+        if let Some(task) = task::task(self.run.plan(), self.run.info(), state, &name) {
+            self.dispatcher.redeliver(&name, session, task);
+        }
+    }
+
+    /// A step stands in its queue.
+    pub(super) fn queue(&self, step: &StepId) {
+        let Some(state) = self.run.step(step).filter(|state| state.status == StepStatus::Queued) else { return };
+        self.dispatcher.queued(WaitingTask {
+            shard: self.shard,
+            key: self.key.clone(),
+            uid: self.run.info().uid,
+            step: step.clone(),
+            queue: state.queue.clone(),
+            priority: state.priority,
+            deadline: state.schedule_deadline,
+        });
+    }
+
+    fn lease(&self, attempt: AttemptRef, session: SessionKey) {
+        let name = LeaseName { shard: self.shard, key: self.key.clone(), uid: self.run.info().uid, attempt };
+        let Some(state) = self.run.step(&name.attempt.step) else { return };
+        let Some((lease, worker)) = state.lease.as_ref().zip(state.worker.clone()) else { return };
+        let Some(task) = task::task(self.run.plan(), self.run.info(), state, &name) else { return };
+        if let Some((ready, started)) = state.ready_at.zip(state.started_at) {
+            metrics::histogram!("quorus_schedule_to_start_seconds").record(seconds_between(ready, started));
+        }
+        let heartbeat = task::heartbeat_timeout(self.run.plan(), &name.attempt.step);
+        let duration = Duration::from_millis(lease.duration.0);
+        let entry = Entry::new(name, worker, duration, lease.attempt_deadline, heartbeat);
+        self.dispatcher.leased(entry, session, task);
+    }
+
+    fn is_leased(&self, step: &StepId, token: Token) -> bool {
+        self.run.step(step).and_then(|state| state.lease.as_ref()).is_some_and(|lease| lease.token == token)
+    }
+
+    fn lease_name(&self, step: &StepId) -> Option<LeaseName> {
+        let state = self.run.step(step)?;
+        let token = state.lease.as_ref()?.token;
+        let attempt = AttemptRef { step: step.clone(), attempt: state.attempt, token };
+        Some(LeaseName { shard: self.shard, key: self.key.clone(), uid: self.run.info().uid, attempt })
+    }
+
+    fn arm(&self, uid: RunUid, step: Option<&StepId>, kind: TimerKind, due: Option<Timestamp>) {
+        if let Some(due) = due {
+            let timer = Timer { due, uid, kind, step: step.cloned() };
+            // A shard whose timers are gone is about to end its leadership; the next leader finds the timer in the index.
+            self.timers.cast(TimerMessage::Armed(timer)).ok();
+        }
+    }
+
+    fn measure(&self, step: &StepId, status: StepStatus) {
+        let kind = self.run.plan().step(step).map_or("unknown", |step| step.kind.name());
+        let status = match status {
+            StepStatus::Succeeded => "succeeded",
+            StepStatus::Failed => "failed",
+            StepStatus::Skipped => "skipped",
+            StepStatus::Cancelled => "cancelled",
+            StepStatus::Pending | StepStatus::Queued | StepStatus::Leased | StepStatus::Waiting | StepStatus::BackingOff => "open",
+        };
+        metrics::counter!("quorus_steps_ended_total", "status" => status, "kind" => kind).increment(1);
+        let state = self.run.step(step);
+        if let Some((ready, ended)) = state.and_then(|state| state.ready_at.zip(state.ended_at)) {
+            metrics::histogram!("quorus_step_duration_seconds", "kind" => kind).record(seconds_between(ready, ended));
+        }
+    }
+}
+
+fn seconds_between(from: Timestamp, to: Timestamp) -> f64 {
+    (to.0.saturating_sub(from.0)) as f64 / 1000.0
+}
+
+fn label(outcome: &Outcome) -> &'static str {
+    match outcome {
+        Outcome::Succeeded(_) => "succeeded",
+        Outcome::Failed(_) => "failed",
+        Outcome::TimedOut(_) => "timed_out",
+        Outcome::Abandoned(_) => "abandoned",
+        Outcome::Released(_) => "released",
+        Outcome::Cancelled { .. } => "cancelled",
+    }
+}

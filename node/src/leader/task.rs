@@ -1,0 +1,48 @@
+//! What a worker receives for an attempt, made of the plan and of the run's state, so that it can be made again by any leader.
+
+use quorus_engine::{Millis, Plan, RunInfo, StepId, StepState};
+use quorus_proto::v1;
+use sha2::{Digest, Sha256};
+
+use crate::{api::to_proto, dispatch::LeaseName};
+
+/// The task of a lease; `None` if the step is not a task of the plan.
+pub(crate) fn task(plan: &Plan, info: &RunInfo, state: &StepState, name: &LeaseName) -> Option<v1::Task> {
+    let planned = plan.step(&name.attempt.step)?;
+    let task = planned.kind.task()?;
+    Some(v1::Task {
+        lease: name.encode(),
+        token: name.attempt.token.0,
+        idempotency_key: idempotency_key(info, &name.attempt.step, state.generation),
+        namespace: info.namespace.clone(),
+        run_id: info.run_id.clone(),
+        run_uid: info.uid.to_string(),
+        workflow: info.workflow.clone(),
+        step: name.attempt.step.to_string(),
+        attempt: name.attempt.attempt,
+        r#type: task.task_type.clone(),
+        queue: task.queue.clone(),
+        input: state.input.as_ref().map(to_proto::payload),
+        checkpoint: state.checkpoint.as_ref().map(to_proto::payload),
+        attempt_timeout_ms: task.attempt_timeout.0,
+        heartbeat_timeout_ms: task.heartbeat_timeout.map_or(0, |timeout| timeout.0),
+        traceparent: info.traceparent.clone(),
+        tracestate: info.tracestate.clone(),
+        labels: planned.labels.clone(),
+        shard: name.shard,
+    })
+}
+
+/// The longest silence of a step's user code.
+pub(crate) fn heartbeat_timeout(plan: &Plan, step: &StepId) -> Option<Millis> {
+    plan.step(step)?.kind.task()?.heartbeat_timeout
+}
+
+/// The same for every attempt of a generation of a step, and for nothing else.
+fn idempotency_key(info: &RunInfo, step: &StepId, generation: u32) -> String {
+    let mut hash = Sha256::new();
+    hash.update(info.uid.to_bytes());
+    hash.update(generation.to_be_bytes());
+    hash.update(step.as_str());
+    hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+}

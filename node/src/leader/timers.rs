@@ -1,0 +1,195 @@
+//! Fires a shard's durable timers: one ordered index on disk, one sleep in memory.
+//!
+//! Invariants: nothing here grows with the number of timers; a timer fires as a command that the run's actor checks against its state, so
+//! firing twice changes nothing; a timer that is not known to have been armed by this leadership waits `clock_offset_max` longer, since another
+//! machine's clock may have set it; and one that could end an attempt waits until the attempt's worker had time to find this leader.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use quorus_engine::{Command, Millis, TimerKind, Timestamp};
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use tokio::time::Instant;
+
+use super::{Ask, LedShard, Reply, Request, RunKey};
+use crate::{
+    clock::Clock,
+    dispatch::Dispatcher,
+    store::{ShardStore, Timer},
+};
+
+/// Timers looked at in one go; more are smoothed over the next ones.
+const FIRED_AT_ONCE: usize = 500;
+/// A timer whose command has been sent is sent again after this time if it is still there.
+const FIRE_AGAIN: Duration = Duration::from_secs(5);
+/// Timers of this leadership that are remembered as such. Those beyond, the ones due last, are taken for somebody else's and fire a bit late.
+const OWN_MAX: usize = 10_000;
+/// Pause between two full goes, so that catching up after a failover leaves room for other work.
+const CATCH_UP_PAUSE: Duration = Duration::from_millis(20);
+
+/// The actor.
+pub(crate) struct Timers;
+
+/// A message to the timers.
+pub(crate) enum TimerMessage {
+    /// A timer was armed.
+    Armed(Timer),
+    /// The sleep with this number is over.
+    Look(u64),
+}
+
+/// What the actor works with.
+pub(crate) struct TimersArguments {
+    pub led: LedShard,
+    pub store: ShardStore,
+    pub clock: Arc<dyn Clock>,
+    pub dispatcher: Dispatcher,
+}
+
+/// The actor's memory.
+pub(crate) struct TimersState {
+    with: TimersArguments,
+    /// Timers whose command is on its way, and when to send it again.
+    fired: BTreeMap<Timer, Instant>,
+    /// Timers that this leadership armed with its own clock.
+    own: BTreeSet<Timer>,
+    /// Number of the last sleep: earlier ones are void.
+    sleep: u64,
+    /// When the current sleep ends.
+    wakes_at: Option<Instant>,
+    /// The current sleep.
+    sleeper: Option<tokio::task::AbortHandle>,
+}
+
+impl Drop for TimersState {
+    fn drop(&mut self) {
+        if let Some(sleeper) = self.sleeper.take() {
+            sleeper.abort();
+        }
+    }
+}
+
+impl Actor for Timers {
+    type Msg = TimerMessage;
+    type State = TimersState;
+    type Arguments = TimersArguments;
+
+    async fn pre_start(&self, myself: ActorRef<TimerMessage>, with: TimersArguments) -> Result<TimersState, ActorProcessingErr> {
+        myself.cast(TimerMessage::Look(0))?;
+        Ok(TimersState { with, fired: BTreeMap::new(), own: BTreeSet::new(), sleep: 0, wakes_at: None, sleeper: None })
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<TimerMessage>,
+        message: TimerMessage,
+        state: &mut TimersState,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            TimerMessage::Armed(timer) => {
+                let left = state.until(timer.due);
+                state.own.insert(timer);
+                if state.own.len() > OWN_MAX {
+                    state.own.pop_last();
+                }
+                state.sleep_for(&myself, left);
+            }
+            TimerMessage::Look(sleep) if sleep == state.sleep => {
+                state.wakes_at = None;
+                let next = state.look()?;
+                if let Some(next) = next {
+                    state.sleep_for(&myself, next);
+                }
+            }
+            TimerMessage::Look(_) => {}
+        }
+        Ok(())
+    }
+}
+
+impl TimersState {
+    /// Fires what is due; returns how long to sleep.
+    fn look(&mut self) -> Result<Option<Duration>, crate::store::StoreError> {
+        let now = Instant::now();
+        self.fired.retain(|_, again| *again > now);
+        let wall = self.with.clock.now();
+        let long_gone = Timestamp(wall.0.saturating_sub(60_000));
+        while self.own.first().is_some_and(|timer| timer.due < long_gone) {
+            self.own.pop_first();
+        }
+        let mut next: Option<Duration> = None;
+        let mut sooner = |left: Duration| next = Some(next.map_or(left, |next| next.min(left)));
+        let due = self.with.store.timers_due(wall, FIRED_AT_ONCE + self.fired.len())?;
+        let full = due.len() >= FIRED_AT_ONCE;
+        for entry in due {
+            let timer = entry.timer;
+            let left = self.left(&timer);
+            if left > Duration::ZERO {
+                sooner(left);
+                continue;
+            }
+            if let Some(until) = self.with.dispatcher.inherited_until(timer.uid).filter(|until| *until > now && ends_attempts(timer.kind)) {
+                sooner(until - now);
+                continue;
+            }
+            if let Some(again) = self.fired.get(&timer) {
+                sooner(*again - now);
+                continue;
+            }
+            sooner(FIRE_AGAIN);
+            let command = Command::FireTimer { step: timer.step.clone(), kind: timer.kind, due: timer.due };
+            let request = Request { uid: Some(timer.uid), ask: Ask::Command(command), credit: None, reply: Reply::nobody(), permit: None };
+            self.with.led.deliver(&RunKey::new(&entry.namespace, &entry.run_id), request);
+            self.fired.insert(timer, now + FIRE_AGAIN);
+        }
+        if full {
+            sooner(CATCH_UP_PAUSE);
+        } else if let Some(timer) = self.with.store.next_timer_after(wall)? {
+            sooner(self.left(&timer));
+        }
+        Ok(next)
+    }
+
+    /// How long until a timer may fire on this node's clock.
+    fn left(&self, timer: &Timer) -> Duration {
+        if self.own.contains(timer) {
+            return self.until(timer.due);
+        }
+        let offset = u64::try_from(self.with.dispatcher.times().clock_offset_max.as_millis()).unwrap_or(0);
+        self.until(timer.due.plus(Millis(offset)))
+    }
+
+    fn until(&self, due: Timestamp) -> Duration {
+        Duration::from_millis(u64::try_from(due.0.saturating_sub(self.with.clock.now().0)).unwrap_or(0))
+    }
+
+    fn sleep_for(&mut self, myself: &ActorRef<TimerMessage>, left: Duration) {
+        let wakes_at = Instant::now() + left.max(Duration::from_millis(1));
+        if self.wakes_at.is_some_and(|planned| planned <= wakes_at) {
+            return;
+        }
+        if let Some(sleeper) = self.sleeper.take() {
+            sleeper.abort();
+        }
+        self.sleep += 1;
+        self.wakes_at = Some(wakes_at);
+        let (myself, sleep) = (myself.clone(), self.sleep);
+        let sleeper = tokio::spawn(async move {
+            tokio::time::sleep_until(wakes_at).await;
+            // The leadership may have ended meanwhile.
+            myself.cast(TimerMessage::Look(sleep)).ok();
+        });
+        self.sleeper = Some(sleeper.abort_handle());
+    }
+}
+
+/// True for timers that cut a live attempt.
+fn ends_attempts(kind: TimerKind) -> bool {
+    match kind {
+        TimerKind::RunTimeout | TimerKind::StepTimeout | TimerKind::CancelGrace => true,
+        TimerKind::Due => false,
+    }
+}

@@ -1,0 +1,345 @@
+//! A node from its configuration to its last breath: the wiring, top to bottom.
+//!
+//! Order of a start: data folder and identity; if the folder is new, the founders of the cluster; the system group; what the cluster is made of; the
+//! shards; only then ready. Order of a stop: no new leases and workers sent elsewhere; leaderships moved; actors; server; replication.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::TcpListener,
+    sync::{Arc, atomic::AtomicU64},
+    time::Duration,
+};
+
+use quorus_raft::{
+    Group, GroupConfig, Host, Options, Peers, ProposeError, WriterMode,
+    disk::{Disk, DiskError, RocksDisk, RocksOptions},
+};
+use ractor::{Actor, ActorRef};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    api::{Admission, ApiContext, Prober},
+    balance,
+    bootstrap::{self, BootstrapError},
+    changes::Changes,
+    clock::{Clock, SystemClock},
+    config::Config,
+    dispatch::{Dispatcher, Times},
+    gateway::Gateway,
+    identity::{Identity, IdentityError},
+    leader::{LeaderContext, LedShards, PlanCache},
+    liveness::Liveness,
+    net::StaticNet,
+    observe::{Http, Readiness},
+    replica::ShardReplica,
+    server::{self, Server},
+    supervisor::{NodeMessage, NodeSupervisor},
+    system::{ClusterInfo, NodeInfo, SYSTEM_GROUP, SystemCommand, SystemReplica, SystemStore},
+};
+
+/// How far two machines' clocks may be apart.
+const CLOCK_OFFSET_MAX: Duration = Duration::from_millis(500);
+/// How long workers may take to leave a node that is about to stop.
+const WORKERS_LEAVE_WITHIN: Duration = Duration::from_secs(3);
+/// Pause between two looks at something that changes rarely.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+/// Why a node can't start, or stopped by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A port is not free.
+    #[error("can't listen on {address}: another process may use the port")]
+    Listen {
+        /// Which.
+        address: std::net::SocketAddr,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The data folder can't be opened.
+    #[error("can't open the data folder {path}")]
+    DataFolder {
+        /// Which.
+        path: std::path::PathBuf,
+        /// Why.
+        #[source]
+        source: DiskError,
+    },
+    /// The data folder is not this node's.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// There is no cluster.
+    #[error(transparent)]
+    Bootstrap(#[from] BootstrapError),
+    /// A replica can't be opened.
+    #[error("can't open a replica")]
+    Replica(#[from] quorus_raft::Error),
+    /// A state can't be read.
+    #[error("can't read the system's state")]
+    Store(#[from] crate::store::StoreError),
+    /// The actors' root can't start or has failed.
+    #[error("the node's supervisor failed: {0}")]
+    Supervisor(String),
+    /// The server has failed.
+    #[error("the server failed")]
+    Server(#[from] server::Error),
+    /// A fault of this machine: going on could break a promise.
+    #[error("stopped by a fault of this node: {0}")]
+    Fault(String),
+}
+
+/// Runs a node until `shutdown`, or until a fault.
+///
+/// # Errors
+/// Why it could not start or go on. After a fault the process must end: its memory is not to be trusted.
+pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Error> {
+    let stop = CancellationToken::new();
+    let _guard = stop.clone().drop_guard();
+    let readiness = Readiness::default();
+    let ready = readiness.check("cluster");
+    ready.wait_for("the node starts");
+    let listen_error = |address| move |source| Error::Listen { address, source };
+    let listener = TcpListener::bind(config.listen).map_err(listen_error(config.listen))?;
+    let http = Http::bind(config.http_listen).map_err(listen_error(config.http_listen))?;
+    http.spawn(readiness.clone(), stop.clone()).map_err(listen_error(config.http_listen))?;
+
+    let path = config.node.data_dir.join("db");
+    let data_error = |source| Error::DataFolder { path: path.clone(), source };
+    let disk: Arc<dyn Disk> = Arc::new(RocksDisk::open(&path, &RocksOptions::default()).map_err(data_error)?);
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let mut identity = Identity::open(&*disk, config.node.id, || format!("{:032x}", clock.unique()))?;
+
+    let addresses = addresses(&config);
+    let nodes: BTreeSet<u64> = addresses.keys().copied().collect();
+    let peers = Arc::new(Peers::new(Arc::new(StaticNet::new(addresses.clone()))));
+    let prober = Prober::new(identity.clone(), &config.advertise);
+
+    let founders = Founders { config: &config, nodes: &nodes, peers: &peers };
+    let cluster_id = match identity.cluster_id.clone() {
+        Some(cluster_id) => cluster_id,
+        None => {
+            ready.wait_for("the other nodes of the new cluster");
+            let early = server::serve_probes(&listener, prober.clone(), &stop)?;
+            let found = tokio::select! {
+                found = founders.find(&identity) => found?,
+                () = shutdown.cancelled() => return Ok(()),
+            };
+            identity.join(&*disk, &found.0)?;
+            prober.update(identity.clone());
+            early.stop().await;
+            found.0
+        }
+    };
+
+    let host = Host::new(raft_options(&config, &cluster_id), disk.clone(), peers.clone())?;
+    let times = Times {
+        lease: config.lease,
+        reconnect_grace: config.lease / 3,
+        election_max: config.raft.election_max,
+        clock_offset_max: CLOCK_OFFSET_MAX,
+    };
+    let led = LedShards::default();
+    let dispatcher = Dispatcher::new(times, clock.clone(), led.clone());
+    let changes = Changes::default();
+    let gateway = Gateway::start(config.node.id, &nodes, dispatcher.clone(), &peers, &stop);
+    let liveness = Liveness::start(config.node.id, &cluster_id, &nodes, &peers, &stop);
+    let plans = PlanCache::default();
+    let context = Arc::new(LeaderContext {
+        node_id: config.node.id,
+        boot_id: format!("{:032x}", clock.unique()),
+        clock: clock.clone(),
+        disk: disk.clone(),
+        dispatcher: dispatcher.clone(),
+        plans: plans.clone(),
+        cancel_grace: config.cancel_grace,
+        seeds: AtomicU64::new(u64::try_from(clock.unique() >> 64).unwrap_or(0)),
+    });
+
+    let system = SystemStore::open(disk.clone())?;
+    let replica = SystemReplica::new(system.clone());
+    let members: BTreeMap<u64, u64> = nodes.iter().map(|node| (*node, *node)).collect();
+    let group = GroupConfig { group: SYSTEM_GROUP, replica: config.node.id, members, learners: BTreeMap::new(), initialize: true };
+
+    // The server goes first, so that other nodes' votes are answered while this node waits for a cluster.
+    let draining = CancellationToken::new();
+    let api = Arc::new(ApiContext {
+        node_id: config.node.id,
+        host: host.clone(),
+        peers: peers.clone(),
+        disk: disk.clone(),
+        system: system.clone(),
+        led: led.clone(),
+        plans,
+        clock: clock.clone(),
+        changes: changes.clone(),
+        gateway: gateway.clone(),
+        liveness: liveness.clone(),
+        admission: Admission::new(config.limits.requests, config.limits.requests, config.limits.requests, config.limits.requests),
+    });
+    let server = Server { api, prober, dispatcher: dispatcher.clone(), times, draining: draining.clone() };
+    let mut server = server.start(listener, &stop)?;
+
+    let opened = async {
+        let system_group = host.open(group, Box::new(replica)).await?;
+        ready.wait_for("a leader of the system group");
+        let cluster = register(&founders, &identity, &cluster_id, &system_group, &system, &clock).await?;
+        ready.wait_for("the shards' replicas");
+        open_shards(&config, &host, &cluster, &disk, &changes).await
+    };
+    let groups = tokio::select! {
+        groups = opened => groups?,
+        () = shutdown.cancelled() => return Ok(()),
+    };
+    let (root, root_ended) = Actor::spawn(None, NodeSupervisor, context).await.map_err(|error| Error::Supervisor(error.to_string()))?;
+    for group in &groups {
+        root.cast(NodeMessage::Opened(group.clone())).map_err(|error| Error::Supervisor(error.to_string()))?;
+    }
+    balance::start(config.node.id, host.clone(), system, liveness.clone(), stop.clone());
+    wait_for_leaders(&groups, &shutdown).await;
+    ready.pass();
+    server.set_serving(true).await;
+    tracing::info!(node = config.node.id, cluster = %cluster_id, shards = groups.len(), "ready");
+
+    let mut fatal = host.fatal();
+    let fault = tokio::select! {
+        () = shutdown.cancelled() => None,
+        fault = fatal.wait_for(Option::is_some) => {
+            Some(Error::Fault(fault.ok().and_then(|fault| fault.as_ref().map(|fault| fault.reason.clone())).unwrap_or_default()))
+        }
+        _ = root_ended => Some(Error::Supervisor("it stopped".to_owned())),
+        error = server.failed() => Some(error.into()),
+    };
+    if let Some(fault) = fault {
+        return Err(fault);
+    }
+    ready.wait_for("the node stops");
+    server.set_serving(false).await;
+    draining.cancel();
+    stop_in_order(&config, &host, &dispatcher, &gateway, &liveness, root).await;
+    server.stop().await;
+    host.shutdown().await;
+    Ok(())
+}
+
+/// No new leases, workers elsewhere, leaderships elsewhere, actors gone.
+async fn stop_in_order(
+    config: &Config,
+    host: &Host,
+    dispatcher: &Dispatcher,
+    gateway: &Gateway,
+    liveness: &Liveness,
+    root: ActorRef<NodeMessage>,
+) {
+    dispatcher.drain();
+    balance::give_all_away(config.node.id, host.groups(), liveness).await;
+    gateway.drain();
+    let left = async {
+        while !gateway.view().is_empty() {
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    };
+    // Whoever stays finds another node when the connection breaks.
+    tokio::time::timeout(WORKERS_LEAVE_WITHIN, left).await.ok();
+    root.stop(None);
+}
+
+struct Founders<'a> {
+    config: &'a Config,
+    nodes: &'a BTreeSet<u64>,
+    peers: &'a Arc<Peers>,
+}
+
+impl Founders<'_> {
+    async fn find(&self, identity: &Identity) -> Result<(String, BTreeMap<u64, String>), BootstrapError> {
+        bootstrap::find_founders(identity, self.config.bootstrap_expect, self.nodes, self.peers).await
+    }
+}
+
+/// Waits until the system group says what the cluster is made of; if this node leads it, says so first.
+async fn register(
+    founders: &Founders<'_>,
+    identity: &Identity,
+    cluster_id: &str,
+    group: &Group,
+    system: &SystemStore,
+    clock: &Arc<dyn Clock>,
+) -> Result<Arc<ClusterInfo>, Error> {
+    let mut proposal = None;
+    loop {
+        if let Some(cluster) = system.cluster() {
+            return Ok(cluster);
+        }
+        let leadership = group.leadership().borrow().clone();
+        if leadership.here {
+            if proposal.is_none() {
+                let (_, incarnations) = founders.find(identity).await?;
+                let config = founders.config;
+                let addresses = addresses(config);
+                let info =
+                    |(node, incarnation)| (node, NodeInfo { address: addresses.get(&node).cloned().unwrap_or_default(), incarnation });
+                let nodes = incarnations.into_iter().map(info).collect();
+                proposal = Some(bootstrap::first_cluster(cluster_id, nodes, config.shards, config.replication_factor));
+            }
+            if let Some(cluster) = proposal.clone() {
+                let command = SystemCommand::RegisterCluster(cluster).encode(clock.now());
+                match group.propose(leadership.term, command).await {
+                    Ok(_) | Err(ProposeError::NotLeader { .. } | ProposeError::OutcomeUnknown) => {}
+                    Err(error) => tracing::debug!(%error, "the cluster is not registered yet"),
+                }
+            }
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+}
+
+/// Opens the replicas that this node has.
+async fn open_shards(
+    config: &Config,
+    host: &Host,
+    cluster: &ClusterInfo,
+    disk: &Arc<dyn Disk>,
+    changes: &Changes,
+) -> Result<Vec<Group>, Error> {
+    if config.shards != cluster.shard_count {
+        tracing::warn!(configured = config.shards, actual = cluster.shard_count, "the number of shards was fixed at bootstrap");
+    }
+    let mut groups = Vec::new();
+    for (shard, placement) in &cluster.placements {
+        let Some((replica, _)) = cluster.replica_on(*shard, config.node.id) else { continue };
+        let members: BTreeMap<u64, u64> = placement.replicas.iter().map(|(replica, info)| (*replica, info.node)).collect();
+        let machine = ShardReplica::new(disk.clone(), *shard, Box::new(changes.clone()));
+        let group = GroupConfig { group: *shard, replica, members, learners: BTreeMap::new(), initialize: true };
+        groups.push(host.open(group, Box::new(machine)).await?);
+    }
+    Ok(groups)
+}
+
+/// A node is ready once it knows a leader of each of its shards.
+async fn wait_for_leaders(groups: &[Group], shutdown: &CancellationToken) {
+    for group in groups {
+        let mut leadership = group.leadership();
+        tokio::select! {
+            _ = leadership.wait_for(|now| now.leader.is_some()) => {}
+            () = shutdown.cancelled() => return,
+        }
+    }
+}
+
+/// Every node's address, this one's too.
+fn addresses(config: &Config) -> BTreeMap<u64, String> {
+    let mut addresses = config.peers.clone();
+    addresses.entry(config.node.id).or_insert_with(|| config.advertise.clone());
+    addresses
+}
+
+fn raft_options(config: &Config, cluster_id: &str) -> Options {
+    Options {
+        node_id: config.node.id,
+        cluster_id: cluster_id.to_owned(),
+        heartbeat: config.raft.heartbeat,
+        election_min: config.raft.election_min,
+        election_max: config.raft.election_max,
+        writer: WriterMode::Thread,
+        ..Options::default()
+    }
+}

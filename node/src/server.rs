@@ -1,0 +1,161 @@
+//! The gRPC server of a node: every service on one port, with health and reflection.
+
+use std::{net::TcpListener, sync::Arc, time::Duration};
+
+use quorus_proto::{
+    DESCRIPTORS,
+    peer::{dispatch_service_server::DispatchServiceServer, node_service_server::NodeServiceServer},
+    v1::{
+        cluster_service_server::ClusterServiceServer, run_service_server::RunServiceServer, worker_service_server::WorkerServiceServer,
+        workflow_service_server::WorkflowServiceServer,
+    },
+};
+use tokio::task::JoinHandle;
+use tokio_stream::wrappers::TcpListenerStream;
+use tokio_util::sync::CancellationToken;
+use tonic_health::{ServingStatus, server::HealthReporter};
+
+use crate::{
+    api::{ApiContext, ClusterView, MESSAGE_BYTES_MAX, Prober, Runs, Workers, Workflows},
+    dispatch::{Dispatcher, LinkService, Times},
+    observe::MeasureRpcs,
+};
+
+/// Windows of a stream and of a connection: one payload of the largest size must not stall the others.
+const STREAM_WINDOW: u32 = 4 * 1024 * 1024;
+const CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
+/// How long open calls may take after the server was told to stop.
+const STOP_WITHIN: Duration = Duration::from_millis(500);
+/// Names under which health is told: the node as a whole, and each service.
+const SERVICES: [&str; 5] =
+    ["", "quorus.v1.WorkflowService", "quorus.v1.RunService", "quorus.v1.WorkerService", "quorus.v1.ClusterService"];
+
+/// Why the server can't serve.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The port can't be used.
+    #[error("the listening socket can't be used")]
+    Socket(#[from] std::io::Error),
+    /// Descriptors are not what reflection expects.
+    #[error("reflection can't be served")]
+    Reflection(#[from] tonic_reflection::server::Error),
+    /// The transport failed.
+    #[error("the transport failed: {0}")]
+    Transport(String),
+}
+
+/// What is served.
+pub struct Server {
+    /// Clients.
+    pub api: Arc<ApiContext>,
+    /// Other nodes' probes.
+    pub prober: Prober,
+    /// Other nodes' gateways.
+    pub dispatcher: Dispatcher,
+    /// How long leases live.
+    pub times: Times,
+    /// Ends when the node is about to stop.
+    pub draining: CancellationToken,
+}
+
+/// A server at work.
+pub struct Running {
+    stop: CancellationToken,
+    task: JoinHandle<Result<(), tonic::transport::Error>>,
+    health: Option<HealthReporter>,
+}
+
+/// Answers probes only, while there is no cluster.
+///
+/// # Errors
+/// If the socket can't be used.
+pub fn serve_probes(listener: &TcpListener, prober: Prober, stop: &CancellationToken) -> Result<Running, Error> {
+    let stop = stop.child_token();
+    let incoming = TcpListenerStream::new(tokio_listener(listener.try_clone()?)?);
+    let router = tonic::transport::Server::builder().add_service(NodeServiceServer::new(prober));
+    let task = tokio::spawn(router.serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned()));
+    Ok(Running { stop, task, health: None })
+}
+
+impl Server {
+    /// Serves on a listener until `stop`.
+    ///
+    /// # Errors
+    /// If the socket can't be used.
+    pub fn start(self, listener: TcpListener, stop: &CancellationToken) -> Result<Running, Error> {
+        let stop = stop.child_token();
+        let Self { api, prober, dispatcher, times, draining } = self;
+        let (health, health_service) = tonic_health::server::health_reporter();
+        let reflect = || {
+            tonic_reflection::server::Builder::configure()
+                .register_encoded_file_descriptor_set(DESCRIPTORS)
+                .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        };
+        let workers = Workers {
+            node: format!("node-{}", api.node_id),
+            gateway: api.gateway.clone(),
+            admission: api.admission.clone(),
+            times,
+            draining,
+        };
+        let replication = api.host.services();
+        macro_rules! sized {
+            ($service:expr) => {
+                $service.max_decoding_message_size(MESSAGE_BYTES_MAX).max_encoding_message_size(MESSAGE_BYTES_MAX)
+            };
+        }
+        let router = tonic::transport::Server::builder()
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .http2_keepalive_interval(Some(Duration::from_secs(20)))
+            .http2_keepalive_timeout(Some(Duration::from_secs(10)))
+            .tcp_nodelay(true)
+            .layer(MeasureRpcs)
+            .add_service(health_service)
+            .add_service(reflect().build_v1()?)
+            .add_service(reflect().build_v1alpha()?)
+            .add_service(sized!(WorkflowServiceServer::new(Workflows { context: api.clone() })))
+            .add_service(sized!(RunServiceServer::new(Runs { context: api.clone() })))
+            .add_service(sized!(WorkerServiceServer::new(workers)))
+            .add_service(ClusterServiceServer::new(ClusterView { context: api }))
+            .add_service(NodeServiceServer::new(prober))
+            .add_service(sized!(DispatchServiceServer::new(LinkService::new(dispatcher))))
+            .add_service(replication);
+        let incoming = TcpListenerStream::new(tokio_listener(listener)?);
+        let task = tokio::spawn(router.serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned()));
+        Ok(Running { stop, task, health: Some(health) })
+    }
+}
+
+impl Running {
+    /// Tells health checkers whether requests are welcome.
+    pub async fn set_serving(&self, serving: bool) {
+        let Some(health) = &self.health else { return };
+        let status = if serving { ServingStatus::Serving } else { ServingStatus::NotServing };
+        for service in SERVICES {
+            health.set_service_status(service, status).await;
+        }
+    }
+
+    /// Resolves if the server ends without having been told to.
+    pub async fn failed(&mut self) -> Error {
+        match (&mut self.task).await {
+            Ok(Ok(())) => Error::Transport("it ended".to_owned()),
+            Ok(Err(error)) => Error::Transport(format!("{error:?}")),
+            Err(error) => Error::Transport(error.to_string()),
+        }
+    }
+
+    /// Stops: open calls get a moment, streams are cut.
+    pub async fn stop(mut self) {
+        self.stop.cancel();
+        if tokio::time::timeout(STOP_WITHIN, &mut self.task).await.is_err() {
+            self.task.abort();
+        }
+    }
+}
+
+fn tokio_listener(listener: TcpListener) -> std::io::Result<tokio::net::TcpListener> {
+    listener.set_nonblocking(true)?;
+    tokio::net::TcpListener::from_std(listener)
+}
