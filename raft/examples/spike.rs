@@ -18,13 +18,15 @@ use quorus_raft::{
     disk::{Batch, RocksDisk, RocksOptions, Table},
 };
 use tokio::{net::TcpListener, sync::mpsc, task::JoinSet};
-use tokio_stream::wrappers::TcpListenerStream;
+use tonic::transport::server::TcpIncoming;
 
 const RECORD_BYTES: usize = 300;
 const WARM_UP: Duration = Duration::from_millis(500);
 const MEASURE: Duration = Duration::from_secs(3);
 
 fn main() {
+    // RUST_LOG=info shows what the groups do.
+    tracing_subscriber::fmt().with_env_filter(tracing_subscriber::EnvFilter::from_default_env()).with_writer(std::io::stderr).init();
     let arguments: Vec<String> = std::env::args().collect();
     match arguments.get(1).map(String::as_str) {
         Some("node") => node(arguments[2].parse().unwrap(), &arguments[3], arguments[4..].to_vec()),
@@ -106,11 +108,10 @@ async fn node(node: NodeId, folder: &str, arguments: Vec<String>) {
     let options = Options { node_id: node, cluster_id: "spike".to_owned(), ..Options::default() };
     let host = Host::new(options, disk, Arc::new(Peers::new(Arc::new(Loopback(addresses))))).unwrap();
     let server = tonic::transport::Server::builder()
-        .tcp_nodelay(true)
         .initial_stream_window_size(4 << 20)
         .initial_connection_window_size(8 << 20)
         .add_service(host.services());
-    tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
+    tokio::spawn(server.serve_with_incoming(TcpIncoming::from(listener).with_nodelay(Some(true))));
     let members: BTreeMap<_, _> = (1..=3).map(|node| (node, node)).collect();
     let mut opened = Vec::new();
     for group in 1..=groups {

@@ -74,6 +74,9 @@ impl Host {
     }
 
     /// The service to add to the node's gRPC router. Calls before `open` are refused, and tried again by the caller.
+    ///
+    /// The router's listener must set `TCP_NODELAY` on what it accepts (`TcpIncoming::with_nodelay`; the builder's `tcp_nodelay` has no effect on
+    /// `serve_with_incoming`): else answers wait for 40 ms now and then. Windows should be as large as those of the callers (4 MiB a stream, 8 MiB a connection).
     pub fn services(&self) -> RaftServiceServer<Endpoint> {
         RaftServiceServer::new(Endpoint::new(Arc::clone(&self.inner)))
             .max_decoding_message_size(MESSAGE_BYTES_MAX)

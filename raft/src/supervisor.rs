@@ -147,20 +147,27 @@ pub(crate) async fn run(group: Arc<GroupInner>, mut raft: Raft) {
 /// Tells who leads, until the core stops or is to stop.
 async fn watch_leadership(group: &GroupInner, raft: &Raft) {
     let mut server = raft.server_metrics();
+    let mut all = raft.metrics();
     let label = group.id().to_string();
     let term_gauge = metrics::gauge!("quorus_raft_term", "group" => label.clone());
     let leader_gauge = metrics::gauge!("quorus_raft_leader", "group" => label.clone());
     let changes = metrics::counter!("quorus_raft_leader_changes_total", "group" => label);
     loop {
-        let (leadership, missing) = {
+        // A new leader refuses proposals until a quorum has answered it once; only then it is one for us.
+        let confirmed = {
+            let all = all.borrow_and_update();
+            (all.state == ServerState::Leader && all.last_quorum_acked.is_some()).then_some(all.current_term)
+        };
+        let (leadership, elected, missing) = {
             let server = server.borrow_and_update();
             let home = |replica: ReplicaId| server.membership_config.membership().get_node(&replica).map(|home| home.node);
             let vote = server.vote;
-            let here = server.state == ServerState::Leader && vote.committed && vote.leader_id.voted_for == group.replica();
-            let leader = if here { Some(group.host().options().node_id) } else { server.current_leader.and_then(home) };
+            let elected = server.state == ServerState::Leader && vote.committed && vote.leader_id.voted_for == group.replica();
+            let here = elected && confirmed == Some(vote.leader_id.term);
+            let leader = if elected { Some(group.host().options().node_id) } else { server.current_leader.and_then(home) };
             let known: BTreeSet<_> = server.membership_config.membership().nodes().map(|(replica, _)| *replica).collect();
             let missing: Vec<_> = group.config().learners.iter().filter(|(replica, _)| !known.contains(replica)).collect();
-            (Leadership { term: vote.leader_id.term, leader, here }, missing)
+            (Leadership { term: vote.leader_id.term, leader, here }, elected, missing)
         };
         let before = group.leadership.send_replace(leadership);
         if before != leadership {
@@ -181,6 +188,7 @@ async fn watch_leadership(group: &GroupInner, raft: &Raft) {
             biased;
             () = group.stop.cancelled() => return,
             changed = server.changed() => if changed.is_err() { return },
+            changed = all.changed(), if elected && !leadership.here => if changed.is_err() { return },
         }
     }
 }
