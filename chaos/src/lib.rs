@@ -1,1 +1,18 @@
-//! quorus-chaos
+//! Faults on real processes, and the proof that they changed nothing.
+//!
+//! - [`process`] and [`cluster`]: nodes as real processes with their own folders, killed and started again at will.
+//! - [`workers`]: workers as real processes, each with a ledger of what it really did.
+//! - [`audit`]: joins what the cluster says with what the ledgers say: what was lost, orphaned, duplicated.
+//! - [`probe`]: measures for how long a small request could not be completed.
+//! - [`demo`]: a story made from these, for people: `make demo`.
+//!
+//! Invariant: nothing here trusts a server's log. Evidence is what clients were told and what workers wrote down outside the system.
+
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+pub mod audit;
+pub mod cluster;
+pub mod demo;
+pub mod probe;
+pub mod process;
+pub mod workers;
