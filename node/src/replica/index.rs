@@ -12,28 +12,26 @@ use quorus_raft::{
 
 use crate::store::{Timer, open, timer};
 
+/// Each has its place in [`StepIndex::timers`].
+const STEP_TIMERS: [TimerKind; 3] = [TimerKind::Due, TimerKind::StepTimeout, TimerKind::CancelGrace];
+
 /// The index entries of a step.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct StepIndex {
     /// Queued or leased.
     open: bool,
-    due: Option<Timestamp>,
-    step_deadline: Option<Timestamp>,
-    cancel_deadline: Option<Timestamp>,
+    timers: [Option<Timestamp>; STEP_TIMERS.len()],
 }
 
 impl StepIndex {
     pub(super) fn of(step: &StepState) -> Self {
-        Self {
-            open: matches!(step.status, StepStatus::Queued | StepStatus::Leased),
-            due: step.due,
-            step_deadline: step.step_deadline,
-            cancel_deadline: step.cancel_deadline,
+        let mut timers = [None; STEP_TIMERS.len()];
+        for (kind, due) in step.timers() {
+            if let Some(place) = STEP_TIMERS.iter().position(|known| *known == kind) {
+                timers[place] = Some(due);
+            }
         }
-    }
-
-    fn timers(self) -> [(TimerKind, Option<Timestamp>); 3] {
-        [(TimerKind::Due, self.due), (TimerKind::StepTimeout, self.step_deadline), (TimerKind::CancelGrace, self.cancel_deadline)]
+        Self { open: is_open(step), timers }
     }
 
     /// Makes the indexes follow a step from `self` to `after`.
@@ -46,15 +44,20 @@ impl StepIndex {
                 batch.delete(Table::State, key);
             }
         }
-        for ((kind, before), (_, after)) in self.timers().into_iter().zip(after.timers()) {
+        for ((kind, before), after) in STEP_TIMERS.into_iter().zip(self.timers).zip(after.timers) {
             move_timer(group, uid, kind, Some(step), before, after, batch);
         }
     }
 }
 
+/// In the index of open steps: what a dispatcher has to know.
+pub(super) fn is_open(step: &StepState) -> bool {
+    matches!(step.status, StepStatus::Queued | StepStatus::Leased)
+}
+
 /// The timer of a run itself.
 pub(super) fn run_timer(head: &RunHead) -> Option<Timestamp> {
-    head.deadline
+    head.timer().map(|(_, due)| due)
 }
 
 /// Makes the timer index follow a timer from one time to another.
