@@ -9,8 +9,6 @@
 mod call;
 mod methods;
 mod options;
-#[cfg(test)]
-mod tests;
 mod watch;
 
 use std::sync::{Arc, atomic::AtomicUsize};

@@ -44,14 +44,14 @@ pub(super) async fn execute(shared: Arc<Shared>, context: TaskContext) {
 }
 
 async fn attempt(shared: &Shared, context: TaskContext) -> Ending {
+    let Some(function) = shared.registry.get(&context.task.r#type) else {
+        let message = format!("this worker executes {:?}, not `{}`", shared.registry.task_types(), context.task.r#type);
+        return failed(TaskError::failed("UnknownTaskType", message).nothing_done());
+    };
     let _slot = tokio::select! {
         biased;
         _ = context.cancelled() => return not_begun(&context),
         slot = shared.slots.acquire() => slot,
-    };
-    let Some(function) = shared.registry.get(&context.task.r#type) else {
-        let message = format!("this worker executes {:?}, not `{}`", shared.registry.task_types(), context.task.r#type);
-        return failed(TaskError::failed("UnknownTaskType", message).nothing_done());
     };
     if let Err(error) = write_ledger(shared, &context, LedgerEvent::Begin, "").await {
         return failed(TaskError::failed("LedgerUnavailable", error.to_string()).nothing_done());

@@ -23,8 +23,6 @@ mod leases;
 mod leases_tests;
 mod link;
 mod registry;
-#[cfg(test)]
-mod tests;
 
 pub use builder::{Worker, WorkerBuilder, WorkerError};
 pub use context::{CancelReason, Cancellation, LeaseLost, Output, TaskContext, TaskError};
