@@ -110,8 +110,7 @@ impl<'a> Composer<'a> {
                     self.anchors.clear();
                     let (event, span) = self.next()?;
                     let (root, _) = self.node(event, span, 1)?;
-                    let empty = matches!(&root.value, Value::Scalar(scalar) if scalar.text.is_empty() && scalar.kind == Literal::Null);
-                    if !empty {
+                    if !root.is_null() {
                         return Ok(Some(root));
                     }
                 }

@@ -99,10 +99,11 @@ fn document(document: Document, source: Source) -> Read {
     let workflow: Option<Workflow> = message.and_then(|message| message.transcode_to().ok());
     let Walk { map, findings, incomplete } = walk;
     let mut read = Read { workflow, source_map: map, diagnostics: Vec::new(), source, incomplete };
+    let mut seen = BTreeSet::new();
     for finding in findings {
         let diagnostic = finding.place(&read.source);
-        // An anchored value is walked over once more for every alias.
-        if !read.diagnostics.contains(&diagnostic) {
+        // An anchored value is walked over once more for every alias, under another path.
+        if seen.insert((diagnostic.span, diagnostic.code.clone())) {
             read.diagnostics.push(diagnostic);
         }
     }
@@ -115,9 +116,11 @@ impl Read {
     /// Adds problems, except those that an earlier diagnostic already explains, and puts all in order.
     pub(crate) fn add(&mut self, problems: &[Problem]) {
         let known = self.diagnostics.len();
+        let place = |diagnostic: &Diagnostic| (diagnostic.span, diagnostic.code.clone(), diagnostic.message.clone());
+        let mut seen: BTreeSet<_> = self.diagnostics.iter().map(place).collect();
         for problem in problems {
-            if !explained(&self.diagnostics[..known], &self.incomplete, problem) {
-                let diagnostic = self.locate(problem);
+            let diagnostic = self.locate(problem);
+            if !explained(&self.diagnostics[..known], &self.incomplete, problem) && seen.insert(place(&diagnostic)) {
                 self.diagnostics.push(diagnostic);
             }
         }

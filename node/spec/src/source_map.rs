@@ -64,13 +64,13 @@ impl SourceMap {
         }
     }
 
-    /// A step is known by its id; other collections by their key.
+    /// A step is known by its id, a need by its step; other collections by their key.
     fn shown(&self, path: &str, place: &Place) -> Span {
         if !place.collection {
             return place.value;
         }
-        let id = self.places.get(&format!("{path}.id")).map(|id| id.value);
-        id.or(place.key).unwrap_or(place.value)
+        let name = ["id", "step"].iter().find_map(|name| self.value(&format!("{path}.{name}")));
+        name.or(place.key).unwrap_or(place.value)
     }
 }
 

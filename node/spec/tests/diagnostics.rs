@@ -86,8 +86,8 @@ fn syntax_errors_say_what_to_change() {
         "metadata:\n  name: x\n name: y\n",
         "description: a: b\n",
         "metadata: @x\n",
-        "a: \"\\q\"\n",
-        "a: *nobody\n",
+        "kind: \"\\q\"\n",
+        "kind: *nobody\n",
         "{\"a\": 1,, \"b\": 2}\n",
     ];
     let rendered: Vec<String> = texts.iter().map(|text| render_all(&mistakes(text)[..1], text, false)).collect();

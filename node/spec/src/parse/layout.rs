@@ -30,10 +30,10 @@ pub(crate) fn locate(source: &str, span: Span, scalar: &Scalar, offset: usize) -
             let before = scalar.text.get(..offset)?;
             let (line, column) = (before.matches('\n').count(), offset - before.rfind('\n').map_or(0, |at| at + 1));
             let text_line = scalar.text.lines().nth(line)?;
-            // The first line of the span is the `|` with its indicators.
+            // The span of a block is its content, without the `|` before it.
             let mut start = span.start;
             for (number, source_line) in source.get(span.range())?.split_inclusive('\n').enumerate() {
-                if number == line + 1 {
+                if number == line {
                     let indent = source_line.find(text_line)?;
                     return Some(start + indent + column);
                 }
