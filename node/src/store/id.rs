@@ -23,9 +23,7 @@ pub(crate) fn encode(uid: RunUid) -> Bytes {
 }
 
 pub(crate) fn decode(bytes: &[u8]) -> Result<RunUid, StoreError> {
-    RunUid::from_bytes(bytes)
-        .ok_or_else(|| CodecError::Length { what: "run uid", expected: 16, actual: bytes.len() })
-        .map_err(StoreError::from)
+    RunUid::from_bytes(bytes).ok_or(CodecError::Length { what: "run uid", expected: 16, actual: bytes.len() }).map_err(StoreError::from)
 }
 
 pub(crate) fn get(reader: &(impl Reader + ?Sized), group: GroupId, namespace: &str, run_id: &str) -> Result<Option<RunUid>, StoreError> {

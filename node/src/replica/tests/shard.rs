@@ -24,14 +24,14 @@ pub(super) struct Shard {
     pub(super) heard: Heard,
 }
 
-/// What the sink heard: index and changes of each call.
+/// What the sink heard.
 #[derive(Clone, Default)]
-pub(super) struct Heard(Arc<Mutex<Vec<(Index, Vec<RunChange>)>>>);
+pub(super) struct Heard(Arc<Mutex<Vec<RunChange>>>);
 
 impl AppliedSink for Heard {
-    fn applied(&mut self, group: GroupId, index: Index, changes: Vec<RunChange>) {
+    fn applied(&mut self, group: GroupId, _index: Index, changes: Vec<RunChange>) {
         assert_eq!(group, GROUP);
-        self.0.lock().unwrap().push((index, changes));
+        self.0.lock().unwrap().extend(changes);
     }
 
     fn restored(&mut self, _group: GroupId) {
@@ -41,7 +41,7 @@ impl AppliedSink for Heard {
 
 impl Heard {
     pub(super) fn changes(&self) -> Vec<RunChange> {
-        self.0.lock().unwrap().iter().flat_map(|(_, changes)| changes.clone()).collect()
+        self.0.lock().unwrap().clone()
     }
 }
 

@@ -76,7 +76,7 @@ impl World {
         world.open_epoch();
         for op in ops {
             world.choose(op);
-            if op.variant % 3 == 0 {
+            if op.variant.is_multiple_of(3) {
                 world.flush();
             }
         }
@@ -95,13 +95,15 @@ impl World {
             14 => self.on_step(op, StepStatus::Leased, |_, attempt, _| Command::AttemptTimeout { attempt }),
             15..=18 => self.fire_timer(op),
             19 => self.on_run(op, Command::Cancel { principal: Principal::default(), reason: "enough".into() }),
-            20 if op.variant % 2 == 0 => self.on_run(op, Command::Terminate { principal: Principal::default(), reason: "now".into() }),
+            20 if op.variant.is_multiple_of(2) => {
+                self.on_run(op, Command::Terminate { principal: Principal::default(), reason: "now".into() })
+            }
             21 => self.resend(op),
             22 => {
                 self.flush();
                 self.open_epoch();
             }
-            23 if op.variant % 4 == 0 => self.now = Timestamp(self.now.0 + 8 * 24 * 3600 * 1000),
+            23 if op.variant.is_multiple_of(4) => self.now = Timestamp(self.now.0 + 8 * 24 * 3600 * 1000),
             _ => {}
         }
     }
@@ -123,8 +125,8 @@ impl World {
             workflow: format!("workflow-{kind}"),
             version: 1,
             digest: [kind as u8; 32],
-            input: if op.variant % 2 == 0 { payload(op.variant.into()) } else { Payload::default() },
-            request_id: if op.pick % 3 == 0 { String::new() } else { format!("req-{}", op.pick % 5) },
+            input: if op.variant.is_multiple_of(2) { payload(op.variant.into()) } else { Payload::default() },
+            request_id: if op.pick.is_multiple_of(3) { String::new() } else { format!("req-{}", op.pick % 5) },
             steps_total: plan.steps.len() as u32,
             deadline: Some(self.now.plus(Millis(60_000))),
             ..RunInfo::default()
@@ -251,7 +253,7 @@ fn pick<T>(mut candidates: Vec<T>, op: &Op) -> Option<T> {
 
 /// Small or, now and then, larger than what a cache keeps.
 fn payload(size: usize) -> Payload {
-    let size = if size % 7 == 0 { 5000 } else { size };
+    let size = if size.is_multiple_of(7) { 5000 } else { size };
     Payload::json(&json!({ "data": "x".repeat(size) }))
 }
 

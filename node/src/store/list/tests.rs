@@ -12,12 +12,12 @@ fn run(started_at: i64, uid: u128) -> RunSummary {
             namespace: "ns".into(),
             run_id: format!("run-{uid}"),
             uid: RunUid(uid),
-            workflow: if uid % 2 == 0 { "even".into() } else { "odd".into() },
-            labels: [("third".to_owned(), (uid % 3 == 0).to_string())].into(),
+            workflow: if uid.is_multiple_of(2) { "even".into() } else { "odd".into() },
+            labels: [("third".to_owned(), (uid.is_multiple_of(3)).to_string())].into(),
             ..RunInfo::default()
         },
         head: RunHead {
-            status: if uid % 5 == 0 { RunStatus::Failed } else { RunStatus::Running },
+            status: if uid.is_multiple_of(5) { RunStatus::Failed } else { RunStatus::Running },
             seq: 1,
             started_at: Timestamp(started_at),
             ..RunHead::default()
@@ -99,8 +99,8 @@ fn each_filter_narrows_the_list() {
         assert_eq!(all(&*disk, &filter, 4), expected, "{filter:?}");
     };
     expect(RunFilter { workflow: "odd".into(), ..filter() }, &|uid| uid % 2 == 1);
-    expect(RunFilter { statuses: vec![RunStatus::Failed], ..filter() }, &|uid| uid % 5 == 0);
-    expect(RunFilter { labels: [("third".to_owned(), "true".to_owned())].into(), ..filter() }, &|uid| uid % 3 == 0);
+    expect(RunFilter { statuses: vec![RunStatus::Failed], ..filter() }, &|uid| uid.is_multiple_of(5));
+    expect(RunFilter { labels: [("third".to_owned(), "true".to_owned())].into(), ..filter() }, &|uid| uid.is_multiple_of(3));
     expect(RunFilter { started_after: Some(Timestamp(10)), ..filter() }, &|uid| uid >= 10);
     expect(RunFilter { started_before: Some(Timestamp(10)), ..filter() }, &|uid| uid < 10);
     expect(RunFilter { namespace: "other".into(), ..filter() }, &|_| false);
