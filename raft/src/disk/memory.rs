@@ -101,7 +101,7 @@ impl Tables {
         let rows = range(&self.rows[table as usize], from, to);
         let mut step = |(key, value): (&Bytes, &Bytes)| visit(key, value);
         let _stopped_early: ControlFlow<()> = match order {
-            Order::Forward => rows.into_iter().try_for_each(&mut step),
+            Order::Forward => { rows }.try_for_each(&mut step),
             Order::Reverse => rows.rev().try_for_each(&mut step),
         };
     }
@@ -153,5 +153,54 @@ impl View for Tables {
     fn scan(&self, table: Table, from: &[u8], to: &[u8], order: Order, visit: Visit<'_>) -> Result<(), DiskError> {
         Tables::scan(self, table, from, to, order, visit);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn put(disk: &MemoryDisk, key: &'static str, durability: Durability) {
+        let mut batch = Batch::new();
+        batch.put(Table::State, key, key);
+        disk.write(batch, durability).unwrap();
+    }
+
+    fn keys(disk: &MemoryDisk, order: Order) -> Vec<String> {
+        let mut keys = Vec::new();
+        disk.scan(Table::State, b"", b"~", order, &mut |key, _| {
+            keys.push(String::from_utf8(key.to_vec()).unwrap());
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+        keys
+    }
+
+    #[test]
+    fn a_crash_keeps_a_prefix_that_includes_what_was_synced() {
+        let disk = MemoryDisk::new();
+        put(&disk, "a", Durability::Buffered);
+        put(&disk, "b", Durability::Synced);
+        put(&disk, "c", Durability::Buffered);
+        put(&disk, "d", Durability::Buffered);
+        assert_eq!(keys(&disk, Order::Reverse), ["d", "c", "b", "a"]);
+        assert_eq!(disk.unsynced_batches(), 2);
+        disk.crash_keeping(1);
+        assert_eq!(keys(&disk, Order::Forward), ["a", "b", "c"]);
+        put(&disk, "e", Durability::Buffered);
+        disk.crash();
+        assert_eq!(keys(&disk, Order::Forward), ["a", "b", "c"]);
+    }
+
+    #[test]
+    fn a_view_does_not_see_later_writes() {
+        let disk = MemoryDisk::new();
+        put(&disk, "a", Durability::Buffered);
+        let view = disk.view();
+        let mut batch = Batch::new();
+        batch.delete_range(Table::State, "", "~");
+        disk.write(batch, Durability::Synced).unwrap();
+        assert!(keys(&disk, Order::Forward).is_empty());
+        assert_eq!(view.get(Table::State, b"a").unwrap(), Some(Bytes::from("a")));
     }
 }

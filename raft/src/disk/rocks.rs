@@ -285,3 +285,6 @@ impl Mark {
         self.file.write_all_at(&stored, 0).map_err(|error| failed("write the mark", &error))
     }
 }
+
+#[cfg(test)]
+mod tests;

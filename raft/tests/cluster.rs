@@ -1,0 +1,227 @@
+//! Three hosts over real gRPC and real disks.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use quorus_raft::{
+    GroupConfig, NodeId, Options, ProposeError, ReadError, TransferError,
+    disk::{Disk, RocksDisk, RocksOptions},
+};
+use support::{Book, GROUP, Records, Running, leader, propose};
+use tempfile::TempDir;
+
+struct Cluster {
+    folders: Vec<TempDir>,
+    book: Arc<Book>,
+    options: Options,
+    nodes: BTreeMap<NodeId, Running>,
+}
+
+fn open_disk(folder: &Path) -> Arc<dyn Disk> {
+    Arc::new(RocksDisk::open(folder, &RocksOptions::default()).unwrap())
+}
+
+impl Cluster {
+    async fn start(options: Options) -> Self {
+        let folders = (0..3).map(|_| tempfile::tempdir().unwrap()).collect();
+        let mut cluster = Self { folders, book: Arc::default(), options, nodes: BTreeMap::new() };
+        for node in 1..=3 {
+            cluster.start_node(node).await;
+        }
+        cluster
+    }
+
+    async fn start_node(&mut self, node: NodeId) {
+        let disk = open_disk(self.folders[node as usize - 1].path());
+        let running = Running::start(node, 3, &self.book, disk, self.options.clone()).await;
+        self.nodes.insert(node, running);
+    }
+
+    /// Stops a node, and returns its id and the term in which it led.
+    async fn stop_leader(&mut self) -> (NodeId, u64) {
+        let (id, term) = {
+            let (_, term) = leader(self.nodes.values(), 0).await;
+            let id = self.nodes.iter().find(|(_, node)| node.group.leadership().borrow().here).map(|(id, _)| *id);
+            (id.unwrap(), term)
+        };
+        self.nodes.remove(&id).unwrap().stop().await;
+        (id, term)
+    }
+}
+
+fn follower(cluster: &Cluster) -> &Running {
+    cluster.nodes.values().find(|node| !node.group.leadership().borrow().here).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_proposed_on_the_leader_is_read_on_a_follower() {
+    let cluster = Cluster::start(Options::default()).await;
+    let (leading, term) = leader(cluster.nodes.values(), 0).await;
+    let index = propose(leading, "one").await;
+    for node in cluster.nodes.values() {
+        assert!(node.group.read_barrier().await.unwrap() >= index);
+        assert_eq!(node.records(), ["one"]);
+    }
+    assert!(leading.group.quorum_acked_within(Duration::from_secs(60)));
+    let status = leading.group.status();
+    assert_eq!((status.term, status.healthy, status.applied), (term, true, Some(index)));
+    assert_eq!(status.voters, [(100, 1), (200, 2), (300, 3)]);
+    assert_eq!(status.replicas.len(), 2);
+
+    let refused = follower(&cluster).group.propose(term, Bytes::from("two")).await;
+    assert!(matches!(refused, Err(ProposeError::NotLeader { leader: Some(_) })), "{refused:?}");
+    let refused = leading.group.propose(term + 1, Bytes::from("three")).await;
+    assert!(matches!(refused, Err(ProposeError::NotLeader { .. })), "{refused:?}");
+    assert!(!follower(&cluster).group.quorum_acked_within(Duration::from_secs(60)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pipelined_proposals_keep_their_order() {
+    let cluster = Cluster::start(Options::default()).await;
+    let (leading, term) = leader(cluster.nodes.values(), 0).await;
+    let mut pending = Vec::new();
+    let expected: Vec<String> = (0..2000).map(|number| format!("record {number}")).collect();
+    for record in &expected {
+        pending.push(leading.group.propose_pipelined(term, Bytes::from(record.clone())).await.unwrap());
+    }
+    for (pending, record) in pending.into_iter().zip(&expected) {
+        assert_eq!(pending.applied().await.unwrap().answer, record.as_bytes());
+    }
+    let reading = follower(&cluster);
+    reading.group.read_barrier().await.unwrap();
+    assert_eq!(reading.records(), expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn when_the_leader_goes_the_others_go_on_and_it_catches_up() {
+    let mut cluster = Cluster::start(Options::default()).await;
+    propose(leader(cluster.nodes.values(), 0).await.0, "before").await;
+    let (gone, term) = cluster.stop_leader().await;
+    let (next, later) = leader(cluster.nodes.values(), term).await;
+    assert!(later > term);
+    propose(next, "without").await;
+    cluster.start_node(gone).await;
+    let returned = &cluster.nodes[&gone];
+    returned.group.read_barrier().await.unwrap();
+    assert_eq!(returned.records(), ["before", "without"]);
+
+    // All at once: what was acknowledged is there, in a later term.
+    for (_, node) in std::mem::take(&mut cluster.nodes) {
+        node.stop().await;
+    }
+    for node in 1..=3 {
+        cluster.start_node(node).await;
+    }
+    let (leading, last) = leader(cluster.nodes.values(), later).await;
+    assert!(last > later);
+    propose(leading, "after").await;
+    assert_eq!(leading.records(), ["before", "without", "after"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_behind_the_log_gets_a_snapshot() {
+    let options = Options { snapshot_every: 50, keep_logs: 5, ..Options::default() };
+    let mut cluster = Cluster::start(options).await;
+    let (leading, _) = leader(cluster.nodes.values(), 0).await;
+    propose(leading, "first").await;
+    let lagging = *cluster.nodes.iter().find(|(_, node)| !node.group.leadership().borrow().here).unwrap().0;
+    cluster.nodes.remove(&lagging).unwrap().stop().await;
+    let (leading, term) = leader(cluster.nodes.values(), 0).await;
+    let mut pending = Vec::new();
+    // Large records, so that the snapshot has several chunks.
+    let large = "x".repeat(10_000);
+    for number in 0..300 {
+        let record = Bytes::from(format!("record {number} {large}"));
+        pending.push(leading.group.propose_pipelined(term, record).await.unwrap());
+    }
+    for pending in pending {
+        pending.applied().await.unwrap();
+    }
+    let expected = leading.records();
+    cluster.start_node(lagging).await;
+    let returned = &cluster.nodes[&lagging];
+    returned.group.read_barrier().await.unwrap();
+    assert_eq!(returned.records(), expected);
+    // And it goes on through the log.
+    let (leading, _) = leader(cluster.nodes.values(), 0).await;
+    propose(leading, "last").await;
+    returned.group.read_barrier().await.unwrap();
+    assert_eq!(returned.records().last().unwrap(), "last");
+
+    // What it got is its own now: it survives a restart.
+    cluster.nodes.remove(&lagging).unwrap().stop().await;
+    cluster.start_node(lagging).await;
+    let returned = &cluster.nodes[&lagging];
+    returned.group.read_barrier().await.unwrap();
+    assert_eq!(returned.records().len(), expected.len() + 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leadership_is_handed_over() {
+    let cluster = Cluster::start(Options::default()).await;
+    let (leading, term) = leader(cluster.nodes.values(), 0).await;
+    propose(leading, "one").await;
+    let (target, other) = cluster.nodes.iter().find(|(_, node)| !node.group.leadership().borrow().here).unwrap();
+    assert_eq!(other.group.transfer_leader(*target).await, Err(TransferError::NotLeader));
+    assert_eq!(leading.group.transfer_leader(9).await, Err(TransferError::NotAVoter { node: 9 }));
+    leading.group.transfer_leader(*target).await.unwrap();
+    let (now, later) = leader([other], term).await;
+    assert!(later > term);
+    propose(now, "two").await;
+    assert_eq!(now.records(), ["one", "two"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_minority_answers_nothing_and_invents_nothing() {
+    let options = Options { read_timeout: Duration::from_millis(600), ..Options::default() };
+    let mut cluster = Cluster::start(options).await;
+    propose(leader(cluster.nodes.values(), 0).await.0, "one").await;
+    cluster.stop_leader().await;
+    let first = *cluster.nodes.keys().next().unwrap();
+    cluster.nodes.remove(&first).unwrap().stop().await;
+    let alone = cluster.nodes.values().next().unwrap();
+    let read = alone.group.read_barrier().await;
+    assert!(matches!(read, Err(ReadError::Unavailable { .. })), "{read:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_learner_follows_and_a_replica_keeps_its_identity() {
+    let book = Arc::<Book>::default();
+    let folders: Vec<_> = (0..2).map(|_| tempfile::tempdir().unwrap()).collect();
+    let config = |node: NodeId, replica| GroupConfig {
+        group: GROUP + 1,
+        replica,
+        members: BTreeMap::from([(10, 1)]),
+        learners: BTreeMap::from([(20, 2)]),
+        initialize: node == 1,
+    };
+    let mut nodes = Vec::new();
+    for node in 1..=2 {
+        nodes.push(Running::start(node, node, &book, open_disk(folders[node as usize - 1].path()), Options::default()).await);
+    }
+    let leading = nodes[0].host.open(config(1, 10), Box::new(Records { group: GROUP + 1 })).await.unwrap();
+    let learning = nodes[1].host.open(config(2, 20), Box::new(Records { group: GROUP + 1 })).await.unwrap();
+    let mut leadership = leading.leadership();
+    let term = leadership.wait_for(|leadership| leadership.here).await.unwrap().term;
+    leading.propose(term, Bytes::from("one")).await.unwrap();
+    // It hears of the leader, and of the group, once it is added.
+    let mut leadership = learning.leadership();
+    leadership.wait_for(|leadership| leadership.leader == Some(1)).await.unwrap();
+    learning.read_barrier().await.unwrap();
+    assert_eq!(support::records(nodes[1].disk.as_ref(), GROUP + 1), ["one"]);
+    assert_eq!(leading.status().learners, [(20, 2)]);
+
+    let again = nodes[1].host.open(config(2, 20), Box::new(Records { group: GROUP + 1 })).await;
+    assert!(matches!(again, Err(quorus_raft::Error::AlreadyOpen { .. })));
+    let Running { host, .. } = nodes.pop().unwrap();
+    host.shutdown().await;
+    drop((learning, host));
+    let other = Running::start(3, 3, &book, nodes[0].disk.clone(), Options::default());
+    drop(other);
+    let host = quorus_raft::Host::new(Options::default(), nodes[0].disk.clone(), Arc::new(quorus_raft::Peers::new(book))).unwrap();
+    let wrong = host.open(config(1, 11), Box::new(Records { group: GROUP + 1 })).await;
+    assert!(matches!(wrong, Err(quorus_raft::Error::OtherReplica { wanted: 11, found: 10, .. })));
+}
