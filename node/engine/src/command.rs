@@ -124,7 +124,7 @@ pub enum Rejection {
     #[error("the timer is not armed for that time")]
     StaleTimer,
     /// The timer is armed for that time, but the time has not come. It stays armed.
-    #[error("the timer is not due before {0:?}")]
+    #[error("the timer is not due before {0}")]
     TimerNotDue(Timestamp),
     /// The step does not wait in its queue.
     #[error("step {0} does not wait for a worker")]

@@ -242,7 +242,9 @@ impl Event {
             | EventKind::StepWaiting { step, .. }
             | EventKind::StepCancelRequested { step, .. }
             | EventKind::StepEnded { step, .. } => Some(step),
-            EventKind::RunStarted(_) | EventKind::RunFailing { .. } | EventKind::RunCancelRequested { .. } | EventKind::RunEnded { .. } => None,
+            EventKind::RunStarted(_) | EventKind::RunFailing { .. } | EventKind::RunCancelRequested { .. } | EventKind::RunEnded { .. } => {
+                None
+            }
         }
     }
 }

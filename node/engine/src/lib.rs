@@ -16,6 +16,8 @@ mod payload;
 mod plan;
 mod run;
 mod state;
+#[cfg(test)]
+mod tests;
 
 pub use command::*;
 pub use decide::{apply, decide};

@@ -69,9 +69,9 @@ impl Decider<'_, '_, '_> {
             PlannedWait::ForExpression(expression) => {
                 let value = expression.0.evaluate(&self.draft).map_err(|error| error.into_failure("wait.for"))?;
                 let duration = text(&value).and_then(parse_duration);
-                duration.map(|duration| self.context.now.plus(duration)).ok_or_else(|| {
-                    permanent(failure_type::EXPRESSION, "wait.for: the value is not a duration such as \"90s\"")
-                })
+                duration
+                    .map(|duration| self.context.now.plus(duration))
+                    .ok_or_else(|| permanent(failure_type::EXPRESSION, "wait.for: the value is not a duration such as \"90s\""))
             }
             PlannedWait::Until(template) => {
                 let value = template.0.render(&self.draft).map_err(|error| error.into_failure("wait.until"))?;

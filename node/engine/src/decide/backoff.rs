@@ -6,9 +6,9 @@ use crate::{Millis, RetryPolicy};
 /// that. `seed` is the decision's chance, `salt` keeps steps and attempts of one decision apart.
 pub(super) fn delay(policy: &RetryPolicy, failed: u32, seed: u64, salt: u64) -> Millis {
     let growth = policy.backoff_coefficient.powi(i32::try_from(failed.saturating_sub(1)).unwrap_or(i32::MAX));
-    let full = (policy.initial_interval.0 as f64 * growth).min(policy.max_interval.0 as f64);
-    // Zero times infinity: a policy without delays stays without.
-    let full = if full.is_nan() { 0 } else { full as u64 };
+    // Growth may be infinite; a policy without delays stays without.
+    let full = if policy.initial_interval.0 == 0 { 0.0 } else { policy.initial_interval.0 as f64 * growth };
+    let full = full.min(policy.max_interval.0 as f64) as u64;
     if policy.jitter { Millis(splitmix(seed ^ splitmix(salt)) % full.saturating_add(1)) } else { Millis(full) }
 }
 

@@ -2,9 +2,16 @@
 
 use super::schedule::FirstTime;
 use super::{Decider, reserved};
-use crate::{EventKind, Failure, Outcome, PlannedStep, Rejection, StepId, StepState, StepStatus, TimerKind, Timestamp, failure_type};
+use crate::{
+    EventKind, Failure, Outcome, PlannedKind, PlannedStep, Rejection, StepId, StepState, StepStatus, TimerKind, Timestamp, failure_type,
+};
 
-pub(super) fn fire_timer(decider: &mut Decider<'_, '_, '_>, step: Option<&StepId>, kind: TimerKind, due: Timestamp) -> Result<(), Rejection> {
+pub(super) fn fire_timer(
+    decider: &mut Decider<'_, '_, '_>,
+    step: Option<&StepId>,
+    kind: TimerKind,
+    due: Timestamp,
+) -> Result<(), Rejection> {
     decider.running_or_stopping()?;
     match (step, kind) {
         (None, TimerKind::RunTimeout) => {
@@ -14,7 +21,7 @@ pub(super) fn fire_timer(decider: &mut Decider<'_, '_, '_>, step: Option<&StepId
         (Some(step), TimerKind::Due) => {
             let (step, state) = started(decider, step)?;
             check(decider, state.due, due)?;
-            wake(decider, step, state.status);
+            wake(decider, step);
         }
         (Some(step), TimerKind::StepTimeout) => {
             let (step, state) = started(decider, step)?;
@@ -50,13 +57,12 @@ fn started<'d>(decider: &Decider<'d, '_, '_>, step: &StepId) -> Result<(&'d Plan
     decider.draft.step(step).map(|state| (planned, state.clone())).ok_or(Rejection::StaleTimer)
 }
 
-/// A wait is over, or a back-off is.
-fn wake(decider: &mut Decider<'_, '_, '_>, step: &PlannedStep, status: StepStatus) {
-    match (status, step.kind.task()) {
-        (StepStatus::BackingOff, Some(task)) => decider.schedule(step, task, FirstTime::default()),
-        (StepStatus::Waiting, _) => decider.succeed(step, None),
-        // Only these two have the timer.
-        _ => {}
+/// A wait or a back-off is over, or the turn has come of a step that was postponed.
+fn wake(decider: &mut Decider<'_, '_, '_>, step: &PlannedStep) {
+    match &step.kind {
+        PlannedKind::Task(task) => decider.schedule(step, task, FirstTime::default()),
+        PlannedKind::Wait(_) => decider.succeed(step, None),
+        PlannedKind::Set(_) => decider.activate(step.index),
     }
 }
 

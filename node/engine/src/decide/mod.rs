@@ -24,7 +24,9 @@ mod start;
 mod terminate;
 
 use crate::run::Draft;
-use crate::{AttemptRef, Command, Context, Decision, Event, Failure, PlannedStep, Rejection, Run, StepId, StepState, StepStatus, failure_type};
+use crate::{
+    AttemptRef, Command, Context, Decision, Event, Failure, PlannedStep, Rejection, Run, StepId, StepState, StepStatus, failure_type,
+};
 
 /// Decides what a command leads to. Applying the decision's events to the run carries it out; until then nothing has happened.
 ///
@@ -77,7 +79,8 @@ impl<'d> Decider<'d, '_, '_> {
                 Err(self.stale(attempt, why))
             }
             None => {
-                let recorded = state.outcomes.iter().find(|recorded| recorded.token == attempt.token && recorded.attempt == attempt.attempt);
+                let recorded =
+                    state.outcomes.iter().find(|recorded| recorded.token == attempt.token && recorded.attempt == attempt.attempt);
                 let why = match recorded {
                     Some(recorded) => format!("the attempt ended before: {}", recorded.kind.name()),
                     None => format!("the step is {}", state.status.name()),

@@ -1,18 +1,27 @@
 //! Goes on until nothing more follows. Iterative: a chain of steps that end at once may have 10,000 of them.
 
 use super::{Decider, reserved};
-use crate::{EventKind, Failure, Payload, RunStatus, StepStatus, failure_type};
+use crate::{EventKind, Failure, Payload, PlannedKind, RunStatus, StepStatus, failure_type};
 
 /// A decision that is larger than this leaves the rest of a fan-out to the next one, so that neither a record of the log nor an actor's
-/// turn grows with the width of a plan: 2,000 steps with small inputs, one with the largest.
+/// turn grows with the width of a plan: thousands of steps with small inputs, one with the largest. Something must be open before it
+/// stops, so that the run has a recorded waker.
 const DECISION_BYTES_MAX: usize = 1024 * 1024;
 
 impl Decider<'_, '_, '_> {
     /// Starts what is ready, and ends the run once nothing is left to do.
     pub(super) fn settle(&mut self) {
-        while self.draft.is_running() && (self.draft.bytes() < DECISION_BYTES_MAX || self.draft.open_count() == 0) {
+        while self.draft.is_running() {
+            let is_large = self.draft.bytes() >= DECISION_BYTES_MAX;
+            if is_large && self.draft.open_count() > 0 {
+                break;
+            }
             let Some(index) = self.draft.take_ready() else { break };
-            self.activate(index);
+            match &self.draft.run.plan().steps[index].kind {
+                // Nothing else will wake the run, so this step's own timer does.
+                PlannedKind::Set(_) if is_large => self.postpone(index),
+                PlannedKind::Set(_) | PlannedKind::Task(_) | PlannedKind::Wait(_) => self.activate(index),
+            }
         }
         match self.draft.head().status {
             RunStatus::Running => {
@@ -24,6 +33,12 @@ impl Decider<'_, '_, '_> {
             RunStatus::Cancelling => self.end_stopped(RunStatus::Cancelled),
             RunStatus::Succeeded | RunStatus::Failed | RunStatus::Cancelled | RunStatus::Terminated => {}
         }
+    }
+
+    /// Leaves a step that would end at once to a decision of its own: it sleeps until now.
+    fn postpone(&mut self, index: usize) {
+        let step = self.draft.run.plan().steps[index].id.clone();
+        self.push(EventKind::StepWaiting { step, until: self.context.now, step_deadline: None });
     }
 
     /// Ends or interrupts everything that was started. Steps without an entry stay without one: in an ended run they show as cancelled.

@@ -1,6 +1,8 @@
 //! Checks the names in a parsed expression, and rewrites it: paths from roots become slots, operators and `has` become our functions.
 
-use cel::common::ast::{CallExpr, ComprehensionExpr, EntryExpr, Expr, IdedExpr, ListExpr, LiteralValue, MapEntryExpr, SelectExpr, operators};
+use cel::common::ast::{
+    CallExpr, ComprehensionExpr, EntryExpr, Expr, IdedExpr, ListExpr, LiteralValue, MapEntryExpr, SelectExpr, operators,
+};
 
 use super::env;
 use super::path::{Path, Root, Segment};
@@ -52,6 +54,14 @@ pub(super) struct Slot {
     pub(super) presence: bool,
 }
 
+/// A path as the source spells it.
+struct Spelled {
+    /// The node of the root: where the path begins in the source.
+    id: u64,
+    root: String,
+    segments: Vec<Segment>,
+}
+
 /// Checks and rewrites one expression.
 pub(super) struct Checker<'a> {
     pub(super) steps: &'a dyn Steps,
@@ -73,8 +83,8 @@ impl Checker<'_> {
             }
             return IdedExpr { id, expr: Expr::Literal(LiteralValue::Null) };
         }
-        if let Some((root, segments)) = self.spelled_path(&node) {
-            return IdedExpr { id, expr: self.slot(id, &root, segments, false) };
+        if let Some(spelled) = self.spelled_path(&node) {
+            return IdedExpr { id, expr: self.slot(spelled, false) };
         }
         let expr = match node.expr {
             Expr::Literal(literal) => Expr::Literal(literal),
@@ -114,7 +124,7 @@ impl Checker<'_> {
     }
 
     /// The root and the constant members that the node spells, if it begins with a root that no variable hides.
-    fn spelled_path(&self, node: &IdedExpr) -> Option<(String, Vec<Segment>)> {
+    fn spelled_path(&self, node: &IdedExpr) -> Option<Spelled> {
         let mut segments = Vec::new();
         let mut node = node;
         loop {
@@ -122,7 +132,7 @@ impl Checker<'_> {
                 Expr::Ident(name) => {
                     let is_root = ROOTS.contains(&name.as_str()) && !self.variables.contains(name);
                     segments.reverse();
-                    return is_root.then(|| (name.clone(), segments));
+                    return is_root.then(|| Spelled { id: node.id, root: name.clone(), segments });
                 }
                 Expr::Select(select) if !select.test => {
                     segments.push(Segment::Key(select.field.clone()));
@@ -142,8 +152,8 @@ impl Checker<'_> {
     }
 
     /// Makes an identifier of a path. An evaluation binds it to the value at the path, or leaves it unbound.
-    fn slot(&mut self, id: u64, root: &str, segments: Vec<Segment>, presence: bool) -> Expr {
-        let Some(path) = self.path(id, root, segments) else { return Expr::Literal(LiteralValue::Null) };
+    fn slot(&mut self, spelled: Spelled, presence: bool) -> Expr {
+        let Some(path) = self.path(spelled) else { return Expr::Literal(LiteralValue::Null) };
         let slot = Slot { name: if presence { format!("has({path})") } else { path.to_string() }, path, presence };
         let name = slot.name.clone();
         if !self.slots.contains(&slot) {
@@ -152,15 +162,16 @@ impl Checker<'_> {
         Expr::Ident(name)
     }
 
-    fn path(&mut self, id: u64, root: &str, mut segments: Vec<Segment>) -> Option<Path> {
-        match root {
+    fn path(&mut self, Spelled { id, root, mut segments }: Spelled) -> Option<Path> {
+        match root.as_str() {
             "input" => Some(Path { root: Root::Input, segments, root_text: "input".to_owned() }),
             "steps" => self.step_path(id, segments),
             "run" => {
                 if let Some(Segment::Key(field)) = segments.first()
                     && !RUN_FIELDS.contains(&field.as_str())
                 {
-                    let hint = did_you_mean(field, RUN_FIELDS.iter().copied()).unwrap_or_else(|| format!("it has {}", RUN_FIELDS.join(", ")));
+                    let hint =
+                        did_you_mean(field, RUN_FIELDS.iter().copied()).unwrap_or_else(|| format!("it has {}", RUN_FIELDS.join(", ")));
                     self.flaw(id, "unknown-field", format!("`run` has no `{field}`"), Some(hint));
                     return None;
                 }
@@ -168,7 +179,12 @@ impl Checker<'_> {
             }
             _ => {
                 if !segments.is_empty() {
-                    self.flaw(id, "unknown-field", "`now` is a timestamp and has no members", Some("call a method, as in `now.getHours()`".to_owned()));
+                    self.flaw(
+                        id,
+                        "unknown-field",
+                        "`now` is a timestamp and has no members",
+                        Some("call a method, as in `now.getHours()`".to_owned()),
+                    );
                     segments.clear();
                 }
                 Some(Path { root: Root::Now, segments, root_text: "now".to_owned() })
@@ -230,8 +246,8 @@ impl Checker<'_> {
     /// `has(x.a.b)` is false when anything on the way, or the end, is missing or null.
     fn presence(&mut self, id: u64, select: SelectExpr, depth: usize) -> Expr {
         let asked = IdedExpr { id, expr: Expr::Select(SelectExpr { test: false, ..select }) };
-        if let Some((root, segments)) = self.spelled_path(&asked) {
-            return self.slot(id, &root, segments, true);
+        if let Some(spelled) = self.spelled_path(&asked) {
+            return self.slot(spelled, true);
         }
         let mut keys = Vec::new();
         let mut operand = asked;
@@ -268,10 +284,15 @@ impl Checker<'_> {
         if !is_operator && !env::FUNCTIONS.contains(&func_name.as_str()) {
             let usage = env::MACROS.iter().find(|(name, _)| *name == func_name).map(|(_, usage)| format!("write `{usage}`"));
             let names = env::FUNCTIONS.iter().copied().chain(env::MACROS.iter().map(|(name, _)| *name));
-            let message =
-                if usage.is_some() { format!("`{func_name}` is not called like this") } else { format!("there is no function `{func_name}`") };
+            let message = if usage.is_some() {
+                format!("`{func_name}` is not called like this")
+            } else {
+                format!("there is no function `{func_name}`")
+            };
             let hint = usage.or_else(|| did_you_mean(&func_name, names));
-            self.flaw(id, "unknown-function", message, hint);
+            // The parser's position of a call is its bracket.
+            let offset = (self.offset_of)(id).map(|offset| offset.saturating_sub(func_name.len()));
+            self.flaws.push(Flaw { offset, code: "unknown-function", message, hint });
         }
         if func_name == operators::DIVIDE && args.len() == 2 && self.is_int(&args[0]) && self.is_int(&args[1]) {
             let hint = "write double(a) / b, or int(double(a) / b)".to_owned();

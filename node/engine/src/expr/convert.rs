@@ -1,6 +1,6 @@
 //! Between JSON and CEL values. Strings are borrowed from the document, so that copies of values stay cheap.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use cel::common::types::{
     CelBool, CelDouble, CelDuration, CelInt, CelList, CelMap, CelMapKey, CelNull, CelOptional, CelString, CelTimestamp, CelType, CelUInt,
@@ -24,7 +24,8 @@ pub(super) fn to_cel<'v>(json: &'v Value) -> Box<dyn Val + 'v> {
         Value::String(text) => Box::new(CelString::from(text.as_str())),
         Value::Array(elements) => Box::new(CelList::from(elements.iter().map(to_cel).collect::<Vec<_>>())),
         Value::Object(members) => {
-            let map: HashMap<CelMapKey<'v>, Box<dyn Val + 'v>> = members.iter().map(|(k, v)| (CelMapKey::from(k.as_str()), to_cel(v))).collect();
+            let map: std::collections::HashMap<CelMapKey<'v>, Box<dyn Val + 'v>> =
+                members.iter().map(|(k, v)| (CelMapKey::from(k.as_str()), to_cel(v))).collect();
             Box::new(CelMap::from(map))
         }
     }

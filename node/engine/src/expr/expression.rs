@@ -145,8 +145,12 @@ fn bind<'v>(slot: &Slot, document: &'v Value, scope: &dyn Scope) -> Option<Box<d
 
 fn parse_flaw(source: &str, error: &cel::ParseError) -> Flaw {
     let (line, column) = error.pos;
-    let start: usize =
-        source.split_inclusive('\n').take(usize::try_from(line).unwrap_or(1).saturating_sub(1)).map(str::len).sum::<usize>().min(source.len());
+    let start: usize = source
+        .split_inclusive('\n')
+        .take(usize::try_from(line).unwrap_or(1).saturating_sub(1))
+        .map(str::len)
+        .sum::<usize>()
+        .min(source.len());
     let column = usize::try_from(column).unwrap_or(1).saturating_sub(1);
     let offset = source[start..].char_indices().nth(column).map_or(source.len(), |(at, _)| start + at);
     let hint = source.trim_start().starts_with("${").then(|| "write it without `${` and `}` here".to_owned());
@@ -154,8 +158,8 @@ fn parse_flaw(source: &str, error: &cel::ParseError) -> Flaw {
     Flaw { offset: Some(offset), code: "bad-expression", message: format!("not an expression: {message}"), hint }
 }
 
-/// Positions are counted in characters by the parser.
+/// Where a node is in the source.
 fn offset(source: &str, info: &SourceInfo, id: u64) -> Option<usize> {
     let (start, _) = info.offset_for(id)?;
-    Some(source.char_indices().nth(start as usize).map_or(source.len(), |(at, _)| at))
+    Some(start as usize).filter(|start| source.is_char_boundary(*start))
 }

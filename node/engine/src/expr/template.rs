@@ -90,7 +90,9 @@ impl Template {
                 }
                 spend(budget, text.len() + 2).map(|()| Value::String(text))
             }
-            Self::Array(elements) => elements.iter().map(|element| element.render_within(scope, budget)).collect::<Result<_, _>>().map(Value::Array),
+            Self::Array(elements) => {
+                elements.iter().map(|element| element.render_within(scope, budget)).collect::<Result<_, _>>().map(Value::Array)
+            }
             Self::Object(members) => {
                 let mut object = Map::new();
                 for (key, member) in members {
@@ -136,8 +138,7 @@ impl Compiler<'_> {
                 if elements.iter().all(is_literal) { literal_array(elements) } else { Template::Array(elements) }
             }
             Value::Object(members) => {
-                let members: Vec<_> =
-                    members.iter().map(|(key, member)| (key.clone(), self.below(&format!(".{key}"), member))).collect();
+                let members: Vec<_> = members.iter().map(|(key, member)| (key.clone(), self.below(&format!(".{key}"), member))).collect();
                 if members.iter().all(|(_, member)| is_literal(member)) { literal_object(members) } else { Template::Object(members) }
             }
         }
@@ -247,7 +248,9 @@ fn literal_array(elements: Vec<Template>) -> Template {
 }
 
 fn literal_object(members: Vec<(String, Template)>) -> Template {
-    Template::Literal(Value::Object(members.into_iter().filter_map(|(key, member)| into_literal(member).map(|value| (key, value))).collect()))
+    Template::Literal(Value::Object(
+        members.into_iter().filter_map(|(key, member)| into_literal(member).map(|value| (key, value))).collect(),
+    ))
 }
 
 fn into_literal(template: Template) -> Option<Value> {

@@ -50,7 +50,17 @@ pub fn plan(definition: &Definition) -> Result<Plan, Vec<Problem>> {
         ids.insert(id.clone(), index);
         // Without errors every step has its kind.
         let Some(kind) = kind else { continue };
-        steps.push(PlannedStep { id, index, needs, dependents, level, kind, timeout: step.timeout, labels: step.labels.clone(), condition });
+        steps.push(PlannedStep {
+            id,
+            index,
+            needs,
+            dependents,
+            level,
+            kind,
+            timeout: step.timeout,
+            labels: step.labels.clone(),
+            condition,
+        });
     }
     Ok(Plan {
         namespace: definition.namespace.clone(),
@@ -69,8 +79,7 @@ type Compiled = (Option<crate::expr::Expression>, Option<PlannedKind>);
 fn compile(index: usize, step: &StepDefinition, compiler: &mut Compiler<'_>, problems: &mut Vec<Problem>) -> Compiled {
     let path = format!("spec.steps[{index}]");
     let reader = Some(index);
-    let condition =
-        step.condition.as_ref().and_then(|source| compiler.expression(reader, &format!("{path}.if"), source, problems));
+    let condition = step.condition.as_ref().and_then(|source| compiler.expression(reader, &format!("{path}.if"), source, problems));
     let with = step.with.as_ref().map(|with| compiler.template(reader, &format!("{path}.with"), with, problems));
     let kind = match &step.kind {
         None => None,
@@ -85,7 +94,9 @@ fn compile(index: usize, step: &StepDefinition, compiler: &mut Compiler<'_>, pro
             with,
         }))),
         Some(Kind::Wait(wait)) => compile_wait(reader, &path, wait, compiler, problems).map(PlannedKind::Wait),
-        Some(Kind::Set(value)) => Some(PlannedKind::Set(PlannedTemplate(compiler.template(reader, &format!("{path}.set"), value, problems)))),
+        Some(Kind::Set(value)) => {
+            Some(PlannedKind::Set(PlannedTemplate(compiler.template(reader, &format!("{path}.set"), value, problems))))
+        }
     };
     (condition, kind)
 }

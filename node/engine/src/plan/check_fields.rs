@@ -27,7 +27,9 @@ pub(super) fn check(definition: &Definition, problems: &mut Vec<Problem>) {
                 only_for_tasks(&path, step, "set", problems);
                 if step.timeout.is_some() {
                     let message = "a `set` step has no `timeout`: it ends when it becomes ready";
-                    problems.push(Problem::error(format!("{path}.timeout"), "field-not-allowed", message).with_hint("task and wait know `timeout`"));
+                    problems.push(
+                        Problem::error(format!("{path}.timeout"), "field-not-allowed", message).with_hint("task and wait know `timeout`"),
+                    );
                 }
             }
         }
@@ -56,7 +58,10 @@ fn only_for_tasks(path: &str, step: &StepDefinition, kind: &str, problems: &mut 
 fn task(path: &str, step: &StepDefinition, priority: i32, problems: &mut Vec<Problem>) {
     if !(0..=5).contains(&priority) {
         let message = format!("{priority} is not a priority");
-        problems.push(Problem::error(format!("{path}.task.priority"), "invalid-priority", message).with_hint("1 (first) to 5 (last); the default is 3"));
+        problems.push(
+            Problem::error(format!("{path}.task.priority"), "invalid-priority", message)
+                .with_hint("1 (first) to 5 (last); the default is 3"),
+        );
     }
     for (field, value) in [
         ("attempt_timeout", step.attempt_timeout),
@@ -94,7 +99,9 @@ fn check_retry(path: &str, retry: &RetryDefinition, problems: &mut Vec<Problem>)
     let coefficient = retry.backoff_coefficient;
     if coefficient != 0.0 && !(coefficient.is_finite() && coefficient >= 1.0) {
         let message = format!("{coefficient} would make delays shorter or endless");
-        problems.push(Problem::error(format!("{path}.backoff_coefficient"), "invalid-retry", message).with_hint("at least 1; the default is 2"));
+        problems.push(
+            Problem::error(format!("{path}.backoff_coefficient"), "invalid-retry", message).with_hint("at least 1; the default is 2"),
+        );
     }
     if retry.max_interval == Some(Millis(0)) {
         problems.push(zero(format!("{path}.max_interval"), "max_interval"));
@@ -115,7 +122,9 @@ fn check_wait(path: &str, wait: &Wait, problems: &mut Vec<Problem>) {
     match wait {
         Wait::Missing => {
             let message = "the wait says neither how long nor until when";
-            problems.push(Problem::error(format!("{path}.wait"), "missing-wait", message).with_hint("give it exactly one of `for` and `until`"));
+            problems.push(
+                Problem::error(format!("{path}.wait"), "missing-wait", message).with_hint("give it exactly one of `for` and `until`"),
+            );
         }
         // A wait of no time ends at once, as does a time in the past.
         Wait::For(_) | Wait::ForExpression(_) | Wait::Until(_) => {}

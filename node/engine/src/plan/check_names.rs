@@ -41,7 +41,11 @@ pub(super) fn check<'d>(definition: &'d Definition, problems: &mut Vec<Problem>)
         if let Some(Kind::Task { task_type, queue, .. }) = &step.kind {
             let path = format!("spec.steps[{index}].task");
             if task_type.is_empty() {
-                problems.push(Problem::error(format!("{path}.type"), "missing-task-type", "a task needs the type of function that executes it"));
+                problems.push(Problem::error(
+                    format!("{path}.type"),
+                    "missing-task-type",
+                    "a task needs the type of function that executes it",
+                ));
             } else {
                 word(&format!("{path}.type"), "the task's type", task_type, "invalid-task-type", problems);
             }
@@ -95,8 +99,7 @@ fn bad_step_id(path: String, id: &str) -> Problem {
     if id.len() > STEP_ID_CHARS_MAX {
         return Problem::error(path, "invalid-id", format!("the id has {} characters, more than {STEP_ID_CHARS_MAX}", id.chars().count()));
     }
-    let mut fixed: String =
-        id.to_ascii_lowercase().chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
+    let mut fixed: String = id.to_ascii_lowercase().chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
     if !fixed.starts_with(|c: char| c.is_ascii_lowercase()) {
         fixed.insert_str(0, "step_");
     }
@@ -113,7 +116,8 @@ fn name(path: &str, what: &str, text: &str, code: &'static str, problems: &mut V
         && text.chars().all(|c| fits(c) || matches!(c, '-' | '_' | '.'));
     if !ok {
         let message = if text.is_empty() { format!("{what} is missing") } else { format!("`{text}` can't be {what}") };
-        let hint = format!("lower-case letters, digits, `-`, `_` and `.`, at most {NAME_CHARS_MAX}, beginning and ending with a letter or digit");
+        let hint =
+            format!("lower-case letters, digits, `-`, `_` and `.`, at most {NAME_CHARS_MAX}, beginning and ending with a letter or digit");
         problems.push(Problem::error(path, code, message).with_hint(hint));
     }
 }

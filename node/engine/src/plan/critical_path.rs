@@ -11,7 +11,12 @@ impl Plan {
         let mut step = last;
         while let Some(current) = step {
             path.push(current.id.clone());
-            step = current.needs.iter().map(|&need| &self.steps[need]).filter(|need| need.level + 1 == current.level).min_by_key(|need| need.index);
+            step = current
+                .needs
+                .iter()
+                .map(|&need| &self.steps[need])
+                .filter(|need| need.level + 1 == current.level)
+                .min_by_key(|need| need.index);
         }
         path.reverse();
         path

@@ -38,7 +38,13 @@ impl<'d> Compiler<'d> {
         Self { ids: Ids { by_id, hinted: Cell::new(0) }, reads: Vec::new() }
     }
 
-    pub(super) fn expression(&mut self, reader: Option<usize>, path: &str, source: &str, problems: &mut Vec<Problem>) -> Option<Expression> {
+    pub(super) fn expression(
+        &mut self,
+        reader: Option<usize>,
+        path: &str,
+        source: &str,
+        problems: &mut Vec<Problem>,
+    ) -> Option<Expression> {
         match Expression::compile(source, &self.ids) {
             Ok((expression, references)) => {
                 self.reads.extend(references.into_iter().map(|reference| (reader, reference, path.to_owned())));
@@ -67,7 +73,10 @@ impl<'d> Compiler<'d> {
                 let (message, hint) = if reader == reference.index {
                     (format!("the step `{step}` reads itself"), None)
                 } else {
-                    (format!("`{step}` may not have ended when `{}` becomes ready", ids[reader]), Some(format!("add `{step}` to its needs")))
+                    (
+                        format!("`{step}` may not have ended when `{}` becomes ready", ids[reader]),
+                        Some(format!("add `{step}` to its needs")),
+                    )
                 };
                 problems.push(Problem { hint, ..Problem::error(path, "not-an-ancestor", message).at(reference.offset) });
             }

@@ -14,6 +14,6 @@ mod problem;
 mod types;
 
 pub use build::plan;
-pub(crate) use problem::did_you_mean;
 pub use problem::Problem;
+pub(crate) use problem::did_you_mean;
 pub use types::{Plan, PlannedExpression, PlannedKind, PlannedSet, PlannedStep, PlannedTask, PlannedTemplate, PlannedWait, RetryPolicy};

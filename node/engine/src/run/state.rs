@@ -145,4 +145,10 @@ impl Run {
     pub fn has_backlog(&self) -> bool {
         self.head().status == crate::RunStatus::Running && self.head().seq > 0 && !self.ready.is_empty()
     }
+
+    /// What follows from the stored state, to be compared with what a rebuilt run has.
+    #[cfg(test)]
+    pub(crate) fn derived(&self) -> impl PartialEq + std::fmt::Debug {
+        (self.joins.clone(), self.open.clone(), self.leased, self.ready.clone())
+    }
 }

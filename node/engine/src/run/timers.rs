@@ -12,13 +12,9 @@ impl RunHead {
 impl StepState {
     /// The step's timers.
     pub fn timers(&self) -> impl Iterator<Item = (TimerKind, Timestamp)> {
-        [
-            (TimerKind::Due, self.due),
-            (TimerKind::StepTimeout, self.step_deadline),
-            (TimerKind::CancelGrace, self.cancel_deadline),
-        ]
-        .into_iter()
-        .filter_map(|(kind, time)| time.map(|time| (kind, time)))
+        [(TimerKind::Due, self.due), (TimerKind::StepTimeout, self.step_deadline), (TimerKind::CancelGrace, self.cancel_deadline)]
+            .into_iter()
+            .filter_map(|(kind, time)| time.map(|time| (kind, time)))
     }
 }
 

@@ -1,0 +1,10 @@
+//! Tests of the engine as a whole: recorded scripts, random runs, and large plans.
+
+mod language;
+mod laws;
+mod properties;
+mod scale;
+mod script;
+mod scripts;
+mod show;
+mod world;

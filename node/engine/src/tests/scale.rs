@@ -1,0 +1,173 @@
+//! Large plans: the work of a step does not grow with the size of its run. Counted, not timed.
+
+use serde_json::json;
+
+use super::world::{World, worker};
+use crate::{
+    Command, Context, Definition, Kind, Millis, NoCredits, Outcome, Payload, Run, RunInfo, RunStatus, StepDefinition, StepId, StepStatus,
+    apply, decide, plan,
+};
+
+const STEPS: usize = 10_000;
+
+fn task() -> Kind {
+    Kind::Task { task_type: "work".to_owned(), queue: String::new(), priority: 0 }
+}
+
+fn step(id: String, needs: Vec<String>, kind: Kind) -> StepDefinition {
+    StepDefinition { id, needs, kind: Some(kind), ..StepDefinition::default() }
+}
+
+fn workflow(steps: Vec<StepDefinition>) -> Definition {
+    Definition { name: "large".to_owned(), steps, ..Definition::default() }
+}
+
+/// A run without the checks of a world, which are not linear.
+struct Bare {
+    run: Run,
+    events: usize,
+}
+
+impl Bare {
+    fn start(definition: &Definition, input: &serde_json::Value) -> Self {
+        let info = RunInfo { input: Payload::json(input), ..RunInfo::default() };
+        let mut bare = Self { run: Run::new(info.clone(), plan(definition).unwrap().into()), events: 0 };
+        bare.act(&Command::Start(Box::new(info)));
+        bare
+    }
+
+    /// Returns how many events it took.
+    fn act(&mut self, command: &Command) -> usize {
+        let mut context = Context { now: super::world::START, seed: 0, lease: Millis(1), cancel_grace: Millis(1), credits: &mut NoCredits };
+        let events = decide(&self.run, command, &mut context).unwrap().events;
+        apply(&mut self.run, &events);
+        self.events += events.len();
+        events.len()
+    }
+
+    fn execute(&mut self, id: &str) -> usize {
+        let step = StepId::from(id);
+        self.act(&Command::Lease { step: step.clone(), worker: worker("w") });
+        let lease = self.run.step(&step).unwrap().lease.clone().unwrap();
+        let attempt = crate::AttemptRef { step, attempt: 1, token: lease.token };
+        self.act(&Command::Complete { attempt, outcome: Outcome::Succeeded(None) })
+    }
+}
+
+#[test]
+fn a_chain_of_10_000_tasks_takes_the_same_events_for_each() {
+    let needs = |index: usize| if index == 0 { vec![] } else { vec![format!("s{}", index - 1)] };
+    let steps = (0..STEPS).map(|index| step(format!("s{index}"), needs(index), task())).collect();
+    let mut run = Bare::start(&workflow(steps), &json!({}));
+    for index in 0..STEPS {
+        // Ended, and the next one queued; the last one ends the run instead.
+        assert_eq!(run.execute(&format!("s{index}")), 3);
+        assert!(run.run.open_steps().count() <= 1);
+    }
+    assert_eq!(run.run.head().status, RunStatus::Succeeded);
+    assert_eq!(run.events, 2 + STEPS * 4);
+}
+
+#[test]
+fn a_cascade_of_10_000_steps_is_one_decision_without_recursion() {
+    let steps = (0..STEPS)
+        .map(|index| match index {
+            0 => step("s0".to_owned(), vec![], Kind::Set(json!(1))),
+            _ => step(
+                format!("s{index}"),
+                vec![format!("s{}", index - 1)],
+                Kind::Set(json!(format!("${{steps.s{}.output + 1}}", index - 1))),
+            ),
+        })
+        .collect();
+    let mut definition = workflow(steps);
+    definition.output = Some(json!("${steps.s9999.output}"));
+    let run = Bare::start(&definition, &json!({}));
+    assert_eq!(run.run.head().status, RunStatus::Succeeded);
+    assert_eq!(run.run.head().output, Some(Payload::json(&json!(STEPS))));
+    assert_eq!(run.events, 2 + STEPS);
+}
+
+#[test]
+fn a_fan_out_and_in_of_10_000_is_cut_into_decisions() {
+    let mut steps = vec![step("start".to_owned(), vec![], task())];
+    steps.extend((0..STEPS - 2).map(|index| step(format!("s{index}"), vec!["start".to_owned()], task())));
+    steps.push(step("end".to_owned(), (0..STEPS - 2).map(|index| format!("s{index}")).collect(), task()));
+    let mut run = Bare::start(&workflow(steps), &json!({}));
+    let wide = run.execute("start");
+    assert!(wide < 15_000);
+    while run.run.has_backlog() {
+        assert!(run.act(&Command::Advance) > 0, "each decision goes on");
+    }
+    assert_eq!(run.run.open_steps().count(), STEPS - 2);
+    for index in 0..STEPS - 2 {
+        let expected = if index == STEPS - 3 { 3 } else { 2 };
+        assert_eq!(run.execute(&format!("s{index}")), expected, "only the last one starts the join");
+    }
+    run.execute("end");
+    assert_eq!(run.run.head().status, RunStatus::Succeeded);
+    assert_eq!(run.events, 2 + STEPS * 4);
+}
+
+#[test]
+fn a_fan_out_of_large_inputs_is_not_one_decision() {
+    let with = || StepDefinition { with: Some(json!("${input.big}")), ..step(String::new(), vec![], task()) };
+    let steps = (0..100).map(|index| StepDefinition { id: format!("s{index}"), ..with() }).collect();
+    let mut world = World::of(&workflow(steps), &json!({"big": "x".repeat(500_000)}));
+    let first = world.start();
+    assert!(first.events.len() < 10, "a decision stays around a megabyte");
+    assert!(world.run.has_backlog());
+    // Nobody has to send `Advance` for the run to go on: every decision does.
+    let mut decisions = 0;
+    while world.run.has_backlog() {
+        let step = world.first(StepStatus::Queued).unwrap();
+        world.act(&Command::Lease { step: step.clone(), worker: worker("w") }).unwrap();
+        let attempt = world.attempt(&step);
+        let decision = world.act(&Command::Complete { attempt, outcome: Outcome::Succeeded(None) }).unwrap();
+        assert!(decision.events.len() < 10);
+        decisions += 1;
+    }
+    assert!(decisions > 10);
+    assert_eq!(world.run.steps().len(), 100);
+    assert_eq!(world.state("s99").status, StepStatus::Queued);
+}
+
+#[test]
+fn a_cascade_of_large_values_is_cut_and_wakes_itself() {
+    let steps = (0..20).map(|index| step(format!("s{index}"), vec![], Kind::Set(json!("${input.big}")))).collect();
+    let mut world = World::of(&workflow(steps), &json!({"big": "x".repeat(500_000)}));
+    assert!(world.start().events.len() < 10, "a decision stays around a megabyte");
+    let mut decisions = 0;
+    while !world.run.head().status.is_final() {
+        assert!(world.fire_next().unwrap().unwrap().events.len() < 10);
+        assert_eq!(world.now, super::world::START, "nobody waits");
+        decisions += 1;
+    }
+    assert!(decisions > 5);
+    assert_eq!(world.run.head().status, RunStatus::Succeeded);
+}
+
+#[test]
+fn a_plan_of_10_000_steps_with_distant_reads_is_made() {
+    let mut steps = vec![step("s0".to_owned(), vec![], Kind::Set(json!({"x": 1})))];
+    for index in 1..STEPS {
+        let kind = Kind::Set(json!({"far": "${steps.s0.output.x}", "near": format!("${{steps.s{}.status}}", index - 1)}));
+        steps.push(step(format!("s{index}"), vec![format!("s{}", index - 1)], kind));
+    }
+    let plan = plan(&workflow(steps)).unwrap();
+    assert_eq!(plan.critical_path().len(), STEPS);
+    assert_eq!(plan.steps[STEPS - 1].level as usize, STEPS - 1);
+}
+
+#[test]
+fn a_plan_full_of_mistakes_is_refused_in_time() {
+    let steps = (0..STEPS)
+        .map(|index| StepDefinition {
+            condition: Some(format!("steps.nobody{index}.output == 1")),
+            ..step(format!("s{index}"), vec![format!("s{}", (index + 1) % STEPS), format!("ghost{index}")], task())
+        })
+        .collect();
+    let problems = plan(&workflow(steps)).unwrap_err();
+    assert!(problems.len() > 2 * STEPS);
+    assert_eq!(problems.iter().filter(|problem| problem.code == "cycle").count(), 1);
+}
