@@ -3,7 +3,10 @@
 //! The probe starts a run of one `set` step, over and over, on one shard: the one whose leader is going to die. It asks every node in turn until one
 //! completes the start, and then goes on with the next. The gap is the longest time from one completed start to the next.
 
-use std::time::Duration;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use anyhow::{Context as _, bail};
 use quorus_client::Client;
@@ -24,8 +27,10 @@ const PAUSE: Duration = Duration::from_millis(5);
 const RETRY_PAUSE: Duration = Duration::from_millis(2);
 /// How long one node may be silent: longer than an election, so that patience is rewarded.
 const SILENCE_MAX: Duration = Duration::from_secs(2);
-/// More ids than this would have to be tried only if shards were chosen unfairly.
-const ID_TRIES_MAX: u32 = 10_000;
+/// How many ids are tried side by side.
+const IDS_AT_A_TIME: u32 = 32;
+/// More rounds than these would be needed only if shards were chosen unfairly.
+const ROUNDS_MAX: u32 = 100;
 
 /// What was measured.
 #[derive(Clone, Copy, Debug, Default)]
@@ -46,15 +51,11 @@ pub struct Probe {
 }
 
 impl Probe {
-    /// Applies the workflow, finds a run id on the shard, and begins.
-    pub async fn start(client: &Client, endpoints: &[String], shard: u32) -> anyhow::Result<Self> {
-        let source = v1::Source { text: WORKFLOW.to_owned(), name: "probe".to_owned() };
-        let definition = Some(v1::apply_workflow_request::Definition::Source(source));
-        let applied = client.apply_workflow(v1::ApplyWorkflowRequest { definition, ..Default::default() }).await?;
-        let run_id = id_on_shard(client, shard, applied.revision).await?;
+    /// Begins, with a run id on the shard that is to be watched.
+    pub fn start(endpoints: &[String], run_id: &str) -> anyhow::Result<Self> {
         let channels = endpoints.iter().map(|endpoint| channel(endpoint)).collect::<Result<Vec<_>, _>>()?;
         let stop = CancellationToken::new();
-        let task = tokio::spawn(probe(channels, run_id, stop.clone()));
+        let task = tokio::spawn(probe(channels, run_id.to_owned(), stop.clone()));
         Ok(Self { stop, task })
     }
 
@@ -63,6 +64,32 @@ impl Probe {
         self.stop.cancel();
         self.task.await.context("the probe failed")
     }
+}
+
+/// Applies the probe's workflow and finds a run id for every shard, since only the cluster knows which shard owns which id.
+pub async fn ids_by_shard(client: &Client) -> anyhow::Result<BTreeMap<u32, String>> {
+    let source = v1::Source { text: WORKFLOW.to_owned(), name: "probe".to_owned() };
+    let definition = Some(v1::apply_workflow_request::Definition::Source(source));
+    let applied = client.apply_workflow(v1::ApplyWorkflowRequest { definition, ..Default::default() }).await?;
+    let shards: BTreeSet<u32> = client.cluster_status().await?.shards.iter().map(|one| one.shard).filter(|shard| *shard > 0).collect();
+    let mut ids = BTreeMap::new();
+    for round in 0..ROUNDS_MAX {
+        let numbers = (0..IDS_AT_A_TIME).map(|number| round * IDS_AT_A_TIME + number);
+        let starts = numbers.map(|number| {
+            let (client, run_id) = (client.clone(), format!("probe-{number}"));
+            let request = StartRunRequest { min_revision: applied.revision, ..request(&run_id, 0) };
+            tokio::spawn(async move { client.start_run(request).await })
+        });
+        for start in starts.collect::<Vec<_>>() {
+            let run = start.await?.context("starting a probe's run")?.run.context("the answer has no run")?;
+            ids.insert(run.shard, run.run_id);
+        }
+        if shards.iter().all(|shard| ids.contains_key(shard)) {
+            return Ok(ids);
+        }
+    }
+    let missing: Vec<&u32> = shards.iter().filter(|shard| !ids.contains_key(shard)).collect();
+    bail!("shards {missing:?} own none of {} run ids", ROUNDS_MAX * IDS_AT_A_TIME)
 }
 
 fn channel(endpoint: &str) -> anyhow::Result<Channel> {
@@ -78,17 +105,6 @@ fn request(run_id: &str, number: u64) -> StartRunRequest {
         on_reuse: ReusePolicy::Allow.into(),
         ..StartRunRequest::default()
     }
-}
-
-async fn id_on_shard(client: &Client, shard: u32, min_revision: u64) -> anyhow::Result<String> {
-    for number in 0..ID_TRIES_MAX {
-        let run_id = format!("probe-{number}");
-        let answer = client.start_run(StartRunRequest { min_revision, ..request(&run_id, 0) }).await?;
-        if answer.run.is_some_and(|run| run.shard == shard) {
-            return Ok(run_id);
-        }
-    }
-    bail!("no run id leads to shard {shard}")
 }
 
 async fn probe(channels: Vec<Channel>, run_id: String, stop: CancellationToken) -> Report {

@@ -74,6 +74,10 @@ async fn tell(options: &Options) -> anyhow::Result<ExitCode> {
         _ = terminate.recv() => None,
         _ = interrupt.recv() => None,
     };
+    if let Some(Err(_)) = &result {
+        // Before the nodes are told to stop: what they say about that hides what happened.
+        show_logs(folder.path());
+    }
     stage.clear().await;
     let code = match result {
         None => {
@@ -85,7 +89,6 @@ async fn tell(options: &Options) -> anyhow::Result<ExitCode> {
             if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
         Some(Err(error)) => {
-            show_logs(folder.path());
             show::problem(&format!("{error:#}"));
             ExitCode::FAILURE
         }

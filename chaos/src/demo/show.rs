@@ -19,6 +19,11 @@ static BEGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
 /// How many findings of a kind are listed.
 const FINDINGS_MAX: usize = 20;
 
+/// The story begins now.
+pub(super) fn begin() {
+    LazyLock::force(&BEGIN);
+}
+
 fn line(style: Style, text: &str) {
     // Whoever closed the pipe has seen enough.
     let _ = writeln!(anstream::stdout().lock(), "{DIM}{:6.2}s{DIM:#}  {style}{text}{style:#}", BEGIN.elapsed().as_secs_f64());

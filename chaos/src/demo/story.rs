@@ -14,7 +14,13 @@ use tokio::{
 };
 
 use super::{Options, Outcome, Stage, show};
-use crate::{audit, cluster::Cluster, probe::Probe, process::Programs, workers::Workers};
+use crate::{
+    audit,
+    cluster::Cluster,
+    probe::{self, Probe},
+    process::Programs,
+    workers::Workers,
+};
 
 const FAN: &str = include_str!("../../../examples/fan.yaml");
 const HELLO: &str = include_str!("../../../examples/hello.yaml");
@@ -30,6 +36,7 @@ const SMALL_RUN_INTERVAL: Duration = Duration::from_millis(250);
 
 /// Tells the story; what it starts is left on the stage.
 pub(super) async fn tell(stage: &mut Stage, folder: &Path, options: &Options) -> anyhow::Result<Outcome> {
+    show::begin();
     let programs = Programs::borrow_into(folder)?;
     let cluster = stage.cluster.insert(Cluster::start(&programs.quorusd, folder, 3, &options.flags)?);
     cluster.wait_ready(READY_PATIENCE).await.context("starting the nodes")?;
@@ -43,15 +50,19 @@ pub(super) async fn tell(stage: &mut Stage, folder: &Path, options: &Options) ->
 
     let hello_revision = apply(&client, "examples/hello.yaml", HELLO).await?;
     let fan_revision = apply(&client, "examples/fan.yaml", FAN).await?;
+    let probe_ids = probe::ids_by_shard(&client).await.context("preparing the probe")?;
     let input = serde_json::json!({ "dir": folder.join("files") });
     let big = start(&client, "fan", "big", &input, fan_revision).await?;
     show::note(&format!("run 'big' of workflow 'fan': {} steps on real files, owned by shard {}", big.steps_total, big.shard));
-    let probe = Probe::start(&client, &endpoints, big.shard).await.context("starting the probe")?;
-    let small = tokio::spawn(start_small_runs(client.clone(), options.small_runs, hello_revision));
     let (mut leases, big_ended) = follow(&client);
+    let probe = Probe::start(&endpoints, probe_ids.get(&big.shard).context("no probe for the shard")?)?;
+    let small = tokio::spawn(start_small_runs(client.clone(), options.small_runs, hello_revision));
 
     leases.wait_for(|count| *count >= KILL_AFTER_LEASES).await.context("the big run ended before anybody could disturb it")?;
     let leader = leader_of(&client, big.shard).await?;
+    if big_ended.is_finished() {
+        bail!("the big run ended before anybody could disturb it");
+    }
     cluster.kill(leader).await?;
     show::shout(&format!("kill -9 node {leader}, the leader of shard {}", big.shard));
     sleep(ABSENCE).await;
