@@ -10,6 +10,7 @@ pub mod cli;
 pub mod clock;
 pub mod codec;
 pub mod config;
+mod crash_point;
 pub mod dev;
 pub mod dispatch;
 pub mod gateway;

@@ -13,7 +13,9 @@ use std::{
 };
 
 use bytes::Bytes;
-use quorus_engine::{Command, Context, Decision, Event, Millis, Plan, Rejection, Run, RunInfo, RunUid, StepId, StepStatus, Token, decide};
+use quorus_engine::{
+    Command, Context, Decision, Event, EventKind, Millis, Plan, Rejection, Run, RunInfo, RunUid, StepId, StepStatus, Token, decide,
+};
 use quorus_proto::log;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 
@@ -23,6 +25,7 @@ use super::{
 };
 use crate::{
     codec,
+    crash_point::{self, Place},
     dispatch::{CreditDraw, SessionKey},
     store::{ShardStore, StoreError},
 };
@@ -107,6 +110,19 @@ struct Turn {
     bytes: usize,
 }
 
+impl Turn {
+    /// For tests that kill a node between two stages of a step.
+    fn crash_point(&self, at_lease: Place, at_outcome: Place) {
+        for event in self.batches.iter().flat_map(|batch| &batch.events) {
+            match &event.kind {
+                EventKind::StepLeased { .. } => crash_point::reached(at_lease),
+                EventKind::AttemptEnded { .. } => crash_point::reached(at_outcome),
+                _ => {}
+            }
+        }
+    }
+}
+
 struct Batch {
     uid: RunUid,
     expected_seq: u64,
@@ -157,6 +173,7 @@ impl RunState {
             }
         }
         if !turn.batches.is_empty() {
+            turn.crash_point(Place::LeaseDecided, Place::OutcomeDecided);
             let records = turn.batches.iter().map(|batch| self.record(batch)).collect();
             // An error ends the actor and with it the leadership: what is on its way may still commit, and only a new epoch can tell. The
             // requests are dropped, which answers them with "unknown".
@@ -166,6 +183,7 @@ impl RunState {
                 return Ok(self.again(decided));
             }
         }
+        turn.crash_point(Place::LeaseApplied, Place::OutcomeApplied);
         self.act(&turn, &mut draw);
         drop(draw);
         for Decided { request, answer } in decided {

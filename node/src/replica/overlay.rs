@@ -130,11 +130,12 @@ impl<'a> Overlay<'a> {
 
     fn fold_events(&mut self, uid: RunUid, decision: log::RunBatch, events: &[Event]) -> Result<(), StoreError> {
         let Some(Some(slot)) = self.runs.get_mut(&uid) else { return Err(StoreError::Missing { what: "head", uid }) };
-        for (event, bytes) in events.iter().zip(decision.events) {
+        for event in events {
             fold(&mut Folding { store: self.store, slot }, event)?;
-            self.batch.put(Table::State, history::key(self.store.group(), uid, slot.head.seq), bytes);
         }
         if slot.head.seq > decision.expected_seq {
+            let key = history::key(self.store.group(), uid, slot.head.seq);
+            self.batch.put(Table::State, key, history::encode(decision.events));
             self.changes.push(RunChange {
                 namespace: decision.namespace,
                 run_id: decision.run_id,

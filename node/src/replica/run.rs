@@ -3,7 +3,7 @@
 //! Between apply calls it waits in the cache, with the steps that are likely to change next. What it holds always equals the disk, except within an
 //! apply call.
 
-use std::collections::{HashMap, hash_map::Entry};
+use std::collections::{HashMap, HashSet, hash_map::Entry};
 
 use bytes::Bytes;
 use quorus_engine::{Payload, RunHead, RunInfo, RunStatus, RunUid, StateMut, StepId, StepState, TimerKind, Timestamp};
@@ -21,6 +21,9 @@ use crate::{
 /// A step with more payload than this is not kept between apply calls: a cache counts entries, and large ones would make it large.
 const KEPT_PAYLOAD_BYTES_MAX: usize = 4096;
 
+/// How many steps of a run are remembered as having an entry: enough for most runs, and not much memory.
+const KNOWN_STEPS_MAX: usize = 64;
+
 /// A run while records change it.
 pub(super) struct RunSlot {
     pub(super) uid: RunUid,
@@ -33,6 +36,8 @@ pub(super) struct RunSlot {
     steps: HashMap<StepId, StepSlot>,
     /// Keys of `steps` that differ from the disk, each once.
     touched: Vec<StepId>,
+    /// All steps that have an entry, if that is known: then one that is not among them need not be looked for on the disk.
+    known: Option<HashSet<StepId>>,
 }
 
 #[derive(Default)]
@@ -61,6 +66,7 @@ impl RunSlot {
             listing: Some((info.namespace.clone(), info.workflow.clone())),
             steps: HashMap::new(),
             touched: Vec::new(),
+            known: Some(HashSet::new()),
         }
     }
 
@@ -68,7 +74,7 @@ impl RunSlot {
     pub(super) fn load(store: &ShardStore, uid: RunUid) -> Result<Option<Self>, StoreError> {
         let Some((head, has_output)) = head::get(store.disk(), store.group(), uid)? else { return Ok(None) };
         let stored = StoredHead { status: Some(head.status), timer: index::run_timer(&head), has_output };
-        Ok(Some(Self { uid, head, stored, head_touched: false, listing: None, steps: HashMap::new(), touched: Vec::new() }))
+        Ok(Some(Self { uid, head, stored, head_touched: false, listing: None, steps: HashMap::new(), touched: Vec::new(), known: None }))
     }
 
     /// How much it counts in the cache.
@@ -152,11 +158,16 @@ impl StateMut for Folding<'_> {
     }
 
     fn step(&mut self, id: &StepId) -> Result<&mut StepState, StoreError> {
-        let RunSlot { uid, steps, touched, .. } = &mut *self.slot;
+        let RunSlot { uid, steps, touched, known, .. } = &mut *self.slot;
         let slot = match steps.entry(id.clone()) {
             Entry::Occupied(entry) => entry.into_mut(),
             Entry::Vacant(entry) => {
-                let state = step::get(self.store.disk(), self.store.group(), *uid, id)?.unwrap_or_default();
+                let is_new = known.as_mut().is_some_and(|known| known.insert(id.clone()));
+                if known.as_ref().is_some_and(|known| known.len() > KNOWN_STEPS_MAX) {
+                    *known = None;
+                }
+                let stored = if is_new { None } else { step::get(self.store.disk(), self.store.group(), *uid, id)? };
+                let state = stored.unwrap_or_default();
                 entry.insert(StepSlot { stored: StepIndex::of(&state), state, touched: false })
             }
         };

@@ -8,7 +8,7 @@
 //! | `payload` | `P` uid, which | input, output | start, end |
 //! | `head` | `h` uid | where the run stands | each decision |
 //! | `step` | `S` uid, step | where the step stands | each event of the step |
-//! | `history` | `H` uid, sequence | event | each event |
+//! | `history` | `H` uid, sequence | events | each decision |
 //! | `timer` | `T` due, uid, kind, step | - | with the field that it is derived from |
 //! | `open` | `O` uid, step | - | when a step is queued or leased |
 //! | `list` | `I` namespace, start, uid | workflow, status | start, change of status |

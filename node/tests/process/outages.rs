@@ -1,0 +1,157 @@
+//! Nodes that are gone or silent: a minority changes nothing but a short gap, without a majority nothing is promised and nothing is lost.
+
+use std::time::Duration;
+
+use quorus_client::{Error, Output};
+use quorus_proto::v1::{self, RunStatus};
+use tonic::Code;
+
+use crate::harness::*;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn any_node_answers_any_request() {
+    let cluster = Cluster::start(3).await;
+    let revision = apply(&cluster.client_of(2), &chain("chain", 1)).await;
+    let record = Record::default();
+    let _worker = work(&cluster, "w", 4, &record, |_| async { Ok(Output::from(serde_json::json!(1))) });
+    for run in 0..9 {
+        let id = format!("r{run}");
+        start(&cluster.client_of(1 + run % 3), "chain", &id, revision).await;
+        let other = cluster.client_of(1 + (run + 1) % 3);
+        assert_eq!(other.get_run(v1::GetRunRequest { run_id: id.clone(), ..Default::default() }).await.unwrap().run_id, id);
+        assert_eq!(end(&cluster.client_of(1 + (run + 2) % 3), &id).await.status(), RunStatus::Succeeded);
+    }
+    let listed = cluster.client_of(3).list_runs(v1::ListRunsRequest { page_size: 4, ..Default::default() }).await.unwrap();
+    assert_eq!(listed.runs.len(), 4);
+    assert!(!listed.next_page_token.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repeated_request_gets_the_one_true_answer() {
+    let cluster = Cluster::start(3).await;
+    let revision = apply(&cluster.client(), &chain("chain", 1)).await;
+    let request = |request_id: &str| v1::StartRunRequest {
+        workflow: "chain".into(),
+        request_id: request_id.into(),
+        min_revision: revision,
+        ..Default::default()
+    };
+    let first = cluster.client_of(1).start_run(request("a")).await.unwrap();
+    let again = cluster.client_of(2).start_run(request("a")).await.unwrap();
+    let other = cluster.client_of(3).start_run(request("b")).await.unwrap();
+    let uid = |response: &v1::StartRunResponse| response.run.as_ref().unwrap().run_uid.clone();
+    assert_eq!(uid(&first), uid(&again));
+    assert!(!first.existing && again.existing);
+    assert_ne!(uid(&first), uid(&other));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silent_minority_changes_nothing_but_a_gap() {
+    let mut cluster = Cluster::start(3).await;
+    let client = cluster.client();
+    let revision = apply(&client, &chain("chain", 5)).await;
+    let record = Record::default();
+    let _worker = work(&cluster, "w", 4, &record, |_| async { Ok(Output::from(serde_json::json!(1))) });
+    for silent in 1..=3 {
+        cluster.signal(silent, libc::SIGSTOP);
+        for run in 0..3 {
+            let id = format!("r{silent}-{run}");
+            start(&client, "chain", &id, revision).await;
+            assert_eq!(end(&client, &id).await.status(), RunStatus::Succeeded);
+        }
+        cluster.signal(silent, libc::SIGCONT);
+        cluster.ready().await;
+    }
+    assert!(record.counts().values().all(|count| *count == 1), "{:?}", record.counts());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_majority_the_answer_is_unavailable_and_nothing_acknowledged_is_lost() {
+    let mut cluster = Cluster::start(3).await;
+    let client = cluster.client();
+    let revision = apply(&client, &chain("chain", 3)).await;
+    for run in 0..10 {
+        start(&client, "chain", &format!("r{run}"), revision).await;
+    }
+    cluster.kill(2);
+    cluster.kill(3);
+    let mut raw = v1::run_service_client::RunServiceClient::connect(cluster.endpoints()[0].clone()).await.unwrap();
+    let mut request = tonic::Request::new(v1::StartRunRequest { workflow: "chain".into(), run_id: "late".into(), ..Default::default() });
+    request.set_timeout(Duration::from_secs(2));
+    let status = raw.start_run(request).await.unwrap_err();
+    assert!(matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded), "{status:?}");
+    let mut request = tonic::Request::new(v1::GetRunRequest { run_id: "r0".into(), ..Default::default() });
+    request.set_timeout(Duration::from_secs(2));
+    let status = raw.get_run(request).await.unwrap_err();
+    assert!(matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded), "a linearizable read needs a majority: {status:?}");
+    let stale = v1::GetRunRequest { run_id: "r0".into(), consistency: v1::Consistency::Stale.into(), ..Default::default() };
+    assert_eq!(raw.get_run(stale).await.unwrap().into_inner().run.unwrap().run_id, "r0");
+
+    cluster.restart(2);
+    cluster.restart(3);
+    let record = Record::default();
+    let _worker = work(&cluster, "w", 4, &record, |_| async { Ok(Output::from(serde_json::json!(1))) });
+    for run in 0..10 {
+        assert_eq!(end(&client, &format!("r{run}")).await.status(), RunStatus::Succeeded);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wiped_node_is_refused() {
+    let mut cluster = Cluster::start(3).await;
+    cluster.kill(3);
+    cluster.wipe(3);
+    cluster.restart(3);
+    let log = eventually("node 3 gave up", || async { cluster.log(3).contains("belongs to cluster").then(|| cluster.log(3)) }).await;
+    assert!(log.contains("can't come back under its old id"), "{log}");
+    // The others don't care.
+    apply(&cluster.client_of(1), &chain("chain", 1)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_dies_is_replaced_and_one_that_was_told_to_stop_stops() {
+    let cluster = Cluster::start_with(1, &[("QUORUS_LEASE", "3s")]).await;
+    let client = cluster.client();
+    let revision = apply(&client, &chain("chain", 1)).await;
+    let record = Record::default();
+    let dying = work(&cluster, "dies", 1, &record, |_| async { std::future::pending().await });
+    start(&client, "chain", "r", revision).await;
+    eventually("the first worker has the task", || async { (record.attempts().len() == 1).then_some(()) }).await;
+    drop(dying);
+    let _worker = work(&cluster, "lives", 1, &record, |_| async { Ok(Output::from(serde_json::json!(1))) });
+    let ended = end(&client, "r").await;
+    assert_eq!(ended.status(), RunStatus::Succeeded);
+    assert_eq!((ended.steps[0].attempt, ended.steps[0].preemptions), (2, 1), "a lost worker is a preemption: {ended:?}");
+    let tokens: Vec<_> = record.attempts().iter().map(|attempt| attempt.token).collect();
+    assert!(tokens[0] < tokens[1], "tokens rise: {tokens:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancelled_run_stops_its_worker_and_a_terminated_one_does_not_wait_for_it() {
+    let cluster = Cluster::start(1).await;
+    let client = cluster.client();
+    let revision = apply(&client, &chain("chain", 2)).await;
+    let record = Record::default();
+    let _worker = work(&cluster, "w", 2, &record, |context| async move {
+        context.cancelled().await;
+        Err(quorus_client::TaskError::Cancelled { nothing_done: true })
+    });
+    for (run, verb) in [("c", "cancel"), ("t", "terminate")] {
+        start(&client, "chain", run, revision).await;
+        eventually("the task is executed", || async { record.attempts().iter().any(|attempt| attempt.run_id == run).then_some(()) }).await;
+        let status = if verb == "cancel" {
+            client.cancel_run(v1::CancelRunRequest { run_id: run.into(), reason: "test".into(), ..Default::default() }).await.unwrap();
+            RunStatus::Cancelled
+        } else {
+            client
+                .terminate_run(v1::TerminateRunRequest { run_id: run.into(), reason: "test".into(), ..Default::default() })
+                .await
+                .unwrap();
+            RunStatus::Terminated
+        };
+        assert_eq!(end(&client, run).await.status(), status);
+        eventually("the worker stopped", || async { record.attempts().iter().all(|attempt| attempt.ended).then_some(()) }).await;
+    }
+    let error = client.cancel_run(v1::CancelRunRequest { run_id: "t".into(), ..Default::default() }).await.unwrap_err();
+    assert!(matches!(error, Error::Api(_)), "a terminated run can't be cancelled: {error:?}");
+}
