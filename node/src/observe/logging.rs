@@ -9,7 +9,7 @@ use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt as _, util::Subscr
 use crate::config::{Log, LogFormat};
 
 /// Directives that always hold unless the level names the same target: libraries that tell more than an operator can use.
-const QUIET: &[&str] = &["h2=warn", "hyper=warn", "tower=warn", "openraft=warn", "ractor=warn"];
+const QUIET: &[&str] = &["h2=warn", "hyper=warn", "tower=warn", "openraft=error", "ractor=warn"];
 
 /// Starts the log of this process. A second call does nothing, so that several nodes can live in one process.
 pub fn init(log: &Log) {
@@ -53,9 +53,9 @@ mod tests {
 
     #[test]
     fn chatty_libraries_are_quiet_unless_they_are_named() {
-        assert!(filter("info").to_string().contains("openraft=warn"));
+        assert!(filter("info").to_string().contains("openraft=error"));
         let named = filter("info,openraft=debug").to_string();
-        assert!(named.contains("openraft=debug") && !named.contains("openraft=warn"), "{named}");
+        assert!(named.contains("openraft=debug") && !named.contains("openraft=error"), "{named}");
     }
 
     #[test]
