@@ -20,7 +20,7 @@ mod state;
 mod tests;
 
 pub use command::*;
-pub use decide::{apply, decide};
+pub use decide::{Decisions, apply, decide};
 pub use definition::*;
 pub use event::*;
 pub use expr::EvaluationError;

@@ -17,14 +17,14 @@ impl Decider<'_, '_, '_> {
         if self.draft.is_blocked(index) {
             return self.skip(step, SkipCause::Upstream);
         }
-        match step.condition.as_ref().map(|condition| condition.evaluate_bool(&self.draft)) {
+        match step.condition.as_ref().map(|condition| condition.evaluate_bool(self.draft)) {
             Some(Ok(false)) => return self.skip(step, SkipCause::If),
             Some(Err(error)) => return self.fail_step(&step.id, error.into_failure("if")),
             Some(Ok(true)) | None => {}
         }
         let step_deadline = step.timeout.map(|timeout| self.context.now.plus(timeout));
         match &step.kind {
-            PlannedKind::Set(value) => match value.0.render(&self.draft).map(|value| Payload::json(&value)) {
+            PlannedKind::Set(value) => match value.0.render(self.draft).map(|value| Payload::json(&value)) {
                 Ok(output) if output.data.len() <= Payload::BYTES_MAX => self.succeed(step, Some(output)),
                 Ok(_) | Err(EvaluationError::TooLarge) => {
                     self.fail_step(&step.id, permanent(failure_type::OUTPUT_TOO_LARGE, "set: the value is larger than 2 MiB"));
@@ -36,7 +36,7 @@ impl Decider<'_, '_, '_> {
                 Ok(until) => self.push(EventKind::StepWaiting { step: step.id.clone(), until, step_deadline }),
                 Err(failure) => self.fail_step(&step.id, failure),
             },
-            PlannedKind::Task(task) => match task.with.as_ref().map(|with| with.render(&self.draft)).transpose() {
+            PlannedKind::Task(task) => match task.with.as_ref().map(|with| with.render(self.draft)).transpose() {
                 Ok(input) => {
                     let input = input.map(|input| Payload::json(&input));
                     if input.as_ref().is_some_and(|input| input.data.len() > Payload::BYTES_MAX) {
@@ -67,14 +67,14 @@ impl Decider<'_, '_, '_> {
         match wait {
             PlannedWait::For(duration) => Ok(self.context.now.plus(*duration)),
             PlannedWait::ForExpression(expression) => {
-                let value = expression.0.evaluate(&self.draft).map_err(|error| error.into_failure("wait.for"))?;
+                let value = expression.0.evaluate(self.draft).map_err(|error| error.into_failure("wait.for"))?;
                 let duration = text(&value).and_then(parse_duration);
                 duration
                     .map(|duration| self.context.now.plus(duration))
                     .ok_or_else(|| permanent(failure_type::EXPRESSION, "wait.for: the value is not a duration such as \"90s\""))
             }
             PlannedWait::Until(template) => {
-                let value = template.0.render(&self.draft).map_err(|error| error.into_failure("wait.until"))?;
+                let value = template.0.render(self.draft).map_err(|error| error.into_failure("wait.until"))?;
                 text(&value)
                     .and_then(parse_timestamp)
                     .ok_or_else(|| permanent(failure_type::EXPRESSION, "wait.until: the value is not an RFC 3339 time"))

@@ -23,18 +23,32 @@ pub(super) fn is_recorded(decider: &Decider<'_, '_, '_>, attempt: &AttemptRef, o
     recorded.iter().any(|known| known.attempt == attempt.attempt && known.token == attempt.token && known.kind == outcome.kind())
 }
 
-/// An output that is too large is an outcome, not something to be sent again and again.
+/// Nothing that a worker reports is larger than it may be. An output that is too large is an outcome, not something to be sent again and
+/// again; details and checkpoints that are too large are left out, and long messages cut.
 fn within_bounds(outcome: &Outcome) -> Outcome {
+    let fits = |payload: &Payload| payload.data.len() <= Payload::BYTES_MAX;
+    let cut = |failure: &Failure| Failure {
+        kind: shortened(&failure.kind),
+        message: shortened(&failure.message),
+        details: failure.details.clone().filter(fits),
+        ..*failure
+    };
     match outcome {
-        Outcome::Succeeded(Some(output)) if output.data.len() > Payload::BYTES_MAX => {
+        Outcome::Succeeded(Some(output)) if !fits(output) => {
             let message = format!("the output has {} bytes, more than {}", output.data.len(), Payload::BYTES_MAX);
             Outcome::Failed(Failure { non_retryable: true, ..reserved(failure_type::OUTPUT_TOO_LARGE, message) })
         }
-        Outcome::Succeeded(_)
-        | Outcome::Failed(_)
-        | Outcome::TimedOut(_)
-        | Outcome::Abandoned(_)
-        | Outcome::Released(_)
-        | Outcome::Cancelled { .. } => outcome.clone(),
+        Outcome::Failed(failure) => Outcome::Failed(cut(failure)),
+        Outcome::TimedOut(failure) => Outcome::TimedOut(cut(failure)),
+        Outcome::Abandoned(reason) => Outcome::Abandoned(shortened(reason)),
+        Outcome::Released(checkpoint) => Outcome::Released(checkpoint.clone().filter(fits)),
+        Outcome::Succeeded(_) | Outcome::Cancelled { .. } => outcome.clone(),
     }
+}
+
+/// A message is for people; it is copied to the step and the run.
+const TEXT_BYTES_MAX: usize = 8 * 1024;
+
+fn shortened(text: &str) -> String {
+    text[..text.floor_char_boundary(TEXT_BYTES_MAX)].to_owned()
 }

@@ -52,7 +52,7 @@ fn check(decider: &Decider<'_, '_, '_>, armed: Option<Timestamp>, due: Timestamp
     Ok(())
 }
 
-fn started<'d>(decider: &Decider<'d, '_, '_>, step: &StepId) -> Result<(&'d PlannedStep, StepState), Rejection> {
+fn started<'d>(decider: &Decider<'_, 'd, '_>, step: &StepId) -> Result<(&'d PlannedStep, StepState), Rejection> {
     let planned = decider.planned(step)?;
     decider.draft.step(step).map(|state| (planned, state.clone())).ok_or(Rejection::StaleTimer)
 }

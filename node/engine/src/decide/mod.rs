@@ -25,39 +25,69 @@ mod terminate;
 
 use crate::run::Draft;
 use crate::{
-    AttemptRef, Command, Context, Decision, Event, Failure, PlannedStep, Rejection, Run, StepId, StepState, StepStatus, failure_type,
+    AttemptRef, Command, Context, Decision, Event, Failure, PlannedStep, Rejection, Run, RunHead, StepId, StepState, StepStatus,
+    failure_type,
 };
 
 /// Decides what a command leads to. Applying the decision's events to the run carries it out; until then nothing has happened.
 ///
 /// A start needs a run made by [`Run::new`] with the same info; every other command needs a run that was started.
 pub fn decide(run: &Run, command: &Command, context: &mut Context<'_>) -> Result<Decision, Rejection> {
-    let mut decider = Decider { draft: Draft::new(run, context.now), context };
-    match command {
-        Command::Start(info) => start::start(&mut decider, info)?,
-        _ if run.head().seq == 0 => return Err(Rejection::UnknownRun),
-        Command::Lease { step, worker } => lease::lease(&mut decider, step, worker)?,
-        Command::Complete { attempt, outcome } => complete::complete(&mut decider, attempt, outcome)?,
-        Command::Checkpoint { attempt, checkpoint } => checkpoint::checkpoint(&mut decider, attempt, checkpoint)?,
-        Command::Abandon { attempt, reason } => give_up::abandon(&mut decider, attempt, reason)?,
-        Command::AttemptTimeout { attempt } => give_up::time_out(&mut decider, attempt, failure_type::ATTEMPT_TIMEOUT)?,
-        Command::HeartbeatTimeout { attempt } => give_up::time_out(&mut decider, attempt, failure_type::HEARTBEAT_TIMEOUT)?,
-        Command::ScheduleTimeout { step, deadline } => schedule_timeout::schedule_timeout(&mut decider, step, *deadline)?,
-        Command::FireTimer { step, kind, due } => fire_timer::fire_timer(&mut decider, step.as_ref(), *kind, *due)?,
-        Command::Advance => advance::advance(&mut decider)?,
-        Command::Cancel { principal, reason } => cancel::cancel(&mut decider, principal, reason)?,
-        Command::Terminate { principal, reason } => terminate::terminate(&mut decider, principal, reason)?,
+    Decisions::new(run).decide(command, context)
+}
+
+/// Decides several commands one after another, each on the state that the decisions before it lead to, without changing the run: the
+/// events of all can be committed together, and applied then.
+pub struct Decisions<'d> {
+    draft: Draft<'d>,
+}
+
+impl<'d> Decisions<'d> {
+    /// Begins on a run as it is.
+    pub fn new(run: &'d Run) -> Self {
+        Self { draft: Draft::new(run) }
     }
-    Ok(Decision { events: decider.draft.into_events() })
+
+    /// Decides the next command. The decision has only its own events. A rejection leaves everything as it was.
+    pub fn decide(&mut self, command: &Command, context: &mut Context<'_>) -> Result<Decision, Rejection> {
+        self.draft.now = context.now;
+        let mut decider = Decider { draft: &mut self.draft, context };
+        match command {
+            Command::Start(info) => start::start(&mut decider, info)?,
+            _ if decider.draft.head().seq == 0 => return Err(Rejection::UnknownRun),
+            Command::Lease { step, worker } => lease::lease(&mut decider, step, worker)?,
+            Command::Complete { attempt, outcome } => complete::complete(&mut decider, attempt, outcome)?,
+            Command::Checkpoint { attempt, checkpoint } => checkpoint::checkpoint(&mut decider, attempt, checkpoint)?,
+            Command::Abandon { attempt, reason } => give_up::abandon(&mut decider, attempt, reason)?,
+            Command::AttemptTimeout { attempt } => give_up::time_out(&mut decider, attempt, failure_type::ATTEMPT_TIMEOUT)?,
+            Command::HeartbeatTimeout { attempt } => give_up::time_out(&mut decider, attempt, failure_type::HEARTBEAT_TIMEOUT)?,
+            Command::ScheduleTimeout { step, deadline } => schedule_timeout::schedule_timeout(&mut decider, step, *deadline)?,
+            Command::FireTimer { step, kind, due } => fire_timer::fire_timer(&mut decider, step.as_ref(), *kind, *due)?,
+            Command::Advance => advance::advance(&mut decider)?,
+            Command::Cancel { principal, reason } => cancel::cancel(&mut decider, principal, reason)?,
+            Command::Terminate { principal, reason } => terminate::terminate(&mut decider, principal, reason)?,
+        }
+        Ok(Decision { events: self.draft.take_events() })
+    }
+
+    /// The run's head after the decisions so far. Nothing of it has happened yet.
+    pub fn head(&self) -> &RunHead {
+        self.draft.head()
+    }
+
+    /// A step's entry after the decisions so far. Nothing of it has happened yet.
+    pub fn step(&self, id: &StepId) -> Option<&StepState> {
+        self.draft.step(id)
+    }
 }
 
 /// A decision in the making, and what it may read.
-struct Decider<'d, 'c, 'w> {
-    draft: Draft<'d>,
-    context: &'c mut Context<'w>,
+struct Decider<'a, 'd, 'w> {
+    draft: &'a mut Draft<'d>,
+    context: &'a mut Context<'w>,
 }
 
-impl<'d> Decider<'d, '_, '_> {
+impl<'d> Decider<'_, 'd, '_> {
     fn push(&mut self, kind: crate::EventKind) {
         self.draft.push(kind);
     }

@@ -69,7 +69,7 @@ impl Decider<'_, '_, '_> {
     fn finish(&mut self) {
         let output = match &self.draft.run.plan().output {
             None => Ok(None),
-            Some(template) => template.render(&self.draft).map(|value| Some(Payload::json(&value))),
+            Some(template) => template.render(self.draft).map(|value| Some(Payload::json(&value))),
         };
         match output {
             Ok(Some(output)) if output.data.len() > Payload::BYTES_MAX => {

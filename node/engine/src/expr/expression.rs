@@ -52,7 +52,8 @@ impl Expression {
         let (node, info) = Parser::default()
             .enable_optional_syntax(true)
             .parse_with_source_info(source)
-            .map_err(|errors| errors.errors.iter().map(|error| parse_flaw(source, error)).collect::<Vec<_>>())?;
+            // What comes after the first one is mostly its echo.
+            .map_err(|errors| errors.errors.iter().take(1).map(|error| parse_flaw(source, error)).collect::<Vec<_>>())?;
         let offset_of = |id| offset(source, &info, id);
         let mut checker = Checker { steps, offset_of: &offset_of, slots: vec![], flaws: vec![], references: vec![], variables: vec![] };
         let node = checker.rewrite(node, 0);
@@ -154,7 +155,9 @@ fn parse_flaw(source: &str, error: &cel::ParseError) -> Flaw {
     let column = usize::try_from(column).unwrap_or(1).saturating_sub(1);
     let offset = source[start..].char_indices().nth(column).map_or(source.len(), |(at, _)| start + at);
     let hint = source.trim_start().starts_with("${").then(|| "write it without `${` and `}` here".to_owned());
-    let message = error.msg.split(" expecting ").next().unwrap_or_default().to_lowercase();
+    // The parser goes on to list every token that could have followed.
+    let message = error.msg.split(" expecting ").next().unwrap_or_default();
+    let message = message.trim_start_matches("Syntax error: ").replace("mismatched input '<EOF>'", "it ends too early");
     Flaw { offset: Some(offset), code: "bad-expression", message: format!("not an expression: {message}"), hint }
 }
 

@@ -1,4 +1,4 @@
-//! The state while a decision is being made: the run as it is, and over it what the decision's events change.
+//! The state while decisions are being made: the run as it is, and over it what their events change.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,9 +12,10 @@ use super::{Join, Run};
 use crate::expr::{Root, Scope, format_timestamp};
 use crate::{Event, EventKind, RunHead, RunStatus, StateMut, StepId, StepState, StepStatus, Timestamp, fold};
 
-/// A decision in the making. Copies only what it touches.
+/// Decisions in the making. Copies only what they touch.
 pub(crate) struct Draft<'a> {
     pub(crate) run: &'a Run,
+    /// The instant of the current decision.
     pub(crate) now: Timestamp,
     changed: Changed<'a>,
     joins: BTreeMap<usize, Join>,
@@ -50,10 +51,10 @@ impl StateMut for Changed<'_> {
 }
 
 impl<'a> Draft<'a> {
-    pub(crate) fn new(run: &'a Run, now: Timestamp) -> Self {
+    pub(crate) fn new(run: &'a Run) -> Self {
         Self {
             run,
-            now,
+            now: Timestamp::default(),
             changed: Changed { run, head: run.head().clone(), steps: BTreeMap::new() },
             joins: BTreeMap::new(),
             ready: BTreeSet::new(),
@@ -145,8 +146,9 @@ impl<'a> Draft<'a> {
         self.bytes
     }
 
-    pub(crate) fn into_events(self) -> Vec<Event> {
-        self.events
+    /// The events since the last call.
+    pub(crate) fn take_events(&mut self) -> Vec<Event> {
+        std::mem::take(&mut self.events)
     }
 
     fn output(&self, index: usize) -> Document {

@@ -34,3 +34,29 @@ fn is_accepted(need: &StepState) -> bool {
         | StepStatus::Cancelled => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ended(status: StepStatus, skip: Option<SkipCause>) -> StepState {
+        StepState { status, skip, ..StepState::default() }
+    }
+
+    #[test]
+    fn success_and_a_false_condition_are_accepted_and_nothing_else() {
+        let cases = [
+            (ended(StepStatus::Succeeded, None), false),
+            (ended(StepStatus::Skipped, Some(SkipCause::If)), false),
+            (ended(StepStatus::Skipped, Some(SkipCause::Upstream)), true),
+            (ended(StepStatus::Failed, None), true),
+            (ended(StepStatus::Cancelled, None), true),
+        ];
+        for (need, blocked) in cases {
+            let mut join = Join { missing: 2, blocked: false };
+            assert!(!join.settle(&need), "one need is missing");
+            assert!(join.settle(&ended(StepStatus::Succeeded, None)), "the last need");
+            assert_eq!(join.blocked, blocked, "{need:?}");
+        }
+    }
+}

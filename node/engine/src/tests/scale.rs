@@ -4,8 +4,8 @@ use serde_json::json;
 
 use super::world::{World, worker};
 use crate::{
-    Command, Context, Definition, Kind, Millis, NoCredits, Outcome, Payload, Run, RunInfo, RunStatus, StepDefinition, StepId, StepStatus,
-    apply, decide, plan,
+    AttemptRef, Command, Context, Decisions, Definition, Kind, Millis, NoCredits, Outcome, Payload, Run, RunInfo, RunStatus,
+    StepDefinition, StepId, StepStatus, Token, apply, decide, plan,
 };
 
 const STEPS: usize = 10_000;
@@ -49,7 +49,7 @@ impl Bare {
         let step = StepId::from(id);
         self.act(&Command::Lease { step: step.clone(), worker: worker("w") });
         let lease = self.run.step(&step).unwrap().lease.clone().unwrap();
-        let attempt = crate::AttemptRef { step, attempt: 1, token: lease.token };
+        let attempt = AttemptRef { step, attempt: 1, token: lease.token };
         self.act(&Command::Complete { attempt, outcome: Outcome::Succeeded(None) })
     }
 }
@@ -170,4 +170,35 @@ fn a_plan_full_of_mistakes_is_refused_in_time() {
     let problems = plan(&workflow(steps)).unwrap_err();
     assert!(problems.len() > 2 * STEPS);
     assert_eq!(problems.iter().filter(|problem| problem.code == "cycle").count(), 1);
+}
+
+#[test]
+fn commands_that_are_decided_together_lead_to_the_same_as_one_after_another() {
+    let mut steps: Vec<_> = (0..50).map(|index| step(format!("s{index}"), vec![], task())).collect();
+    steps.push(step("end".to_owned(), (0..50).map(|index| format!("s{index}")).collect(), task()));
+    let mut alone = Bare::start(&workflow(steps.clone()), &json!({}));
+    let mut together = Bare::start(&workflow(steps), &json!({}));
+    let lease = |index: usize| Command::Lease { step: StepId::from(format!("s{index}").as_str()), worker: worker("w") };
+    let complete = |index: usize| {
+        let token = Token(53 + index as u64 - 1);
+        let attempt = AttemptRef { step: StepId::from(format!("s{index}").as_str()), attempt: 1, token };
+        Command::Complete { attempt, outcome: Outcome::Succeeded(None) }
+    };
+    let commands: Vec<_> = (0..50).map(lease).chain((0..50).map(complete)).collect();
+    for command in &commands {
+        alone.act(command);
+    }
+    let mut decisions = Decisions::new(&together.run);
+    let mut events = Vec::new();
+    for command in &commands {
+        let mut context = Context { now: super::world::START, seed: 0, lease: Millis(1), cancel_grace: Millis(1), credits: &mut NoCredits };
+        events.extend(decisions.decide(command, &mut context).unwrap().events);
+        decisions.decide(&lease(0), &mut context).expect_err("a rejection changes nothing");
+    }
+    assert_eq!(decisions.head().steps_ended, 50);
+    assert_eq!(together.run.head().steps_ended, 0, "nothing has happened yet");
+    apply(&mut together.run, &events);
+    assert_eq!((alone.run.head(), alone.run.steps()), (together.run.head(), together.run.steps()));
+    assert!(alone.run.derived() == together.run.derived());
+    assert_eq!(alone.run.step(&StepId::from("end")).unwrap().status, StepStatus::Queued);
 }
