@@ -1,1 +1,7 @@
-fn main() {}
+//! `quorus`, the command line of Quorus.
+
+mod cli;
+
+fn main() -> std::process::ExitCode {
+    cli::main()
+}

@@ -4,7 +4,7 @@ use quorus_proto::v1::{
     self, cluster_service_client::ClusterServiceClient, run_service_client::RunServiceClient,
     workflow_service_client::WorkflowServiceClient,
 };
-use tonic::{Code, transport::Channel};
+use tonic::{Code, Request, Status, Streaming, client::Grpc, codec::Codec, codegen::http::uri::PathAndQuery, transport::Channel};
 
 use super::Client;
 use crate::{Error, MESSAGE_BYTES_MAX};
@@ -129,4 +129,59 @@ impl Client {
         let request = v1::GetClusterStatusRequest {};
         self.call(request, |channel, request| async move { cluster(channel).get_cluster_status(request).await }).await
     }
+}
+
+/// Calls by path, for messages whose types are known only at run time.
+impl Client {
+    /// Calls a method with one answer. Only for what can be repeated without harm, as everything in this API can, given a request id.
+    pub async fn unary<C>(&self, path: &str, request: C::Encode, codec: C) -> Result<C::Decode, Error>
+    where
+        C: Codec + Clone + Send + Sync + 'static,
+        C::Encode: Clone + Send + Sync,
+        C::Decode: Send + Sync,
+    {
+        let path = parse_path(path)?;
+        let op = |channel, request| {
+            let (path, codec) = (path.clone(), codec.clone());
+            async move {
+                let mut grpc = raw(channel).await?;
+                grpc.unary(request, path, codec).await
+            }
+        };
+        self.call(request, op).await
+    }
+
+    /// Calls a method that answers with a stream.
+    pub async fn server_streaming<C>(&self, path: &str, request: C::Encode, codec: C) -> Result<Streaming<C::Decode>, Error>
+    where
+        C: Codec + Clone + Send + Sync + 'static,
+        C::Encode: Clone + Send + Sync,
+        C::Decode: Send + Sync,
+    {
+        let path = parse_path(path)?;
+        let op = |channel, request: Request<C::Encode>| {
+            let (path, codec) = (path.clone(), codec.clone());
+            async move {
+                let mut grpc = raw(channel).await?;
+                grpc.server_streaming(without_timeout(request), path, codec).await
+            }
+        };
+        self.call(request, op).await
+    }
+}
+
+/// The bound of a try is that of its first answer; a stream goes on for as long as it takes.
+fn without_timeout<M>(mut request: Request<M>) -> Request<M> {
+    request.metadata_mut().remove("grpc-timeout");
+    request
+}
+
+fn parse_path(path: &str) -> Result<PathAndQuery, Error> {
+    path.parse().map_err(|_| Status::invalid_argument(format!("`{path}` is not the path of a method")).into())
+}
+
+async fn raw(channel: Channel) -> Result<Grpc<Channel>, Status> {
+    let mut grpc = Grpc::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX).max_encoding_message_size(MESSAGE_BYTES_MAX);
+    grpc.ready().await.map_err(|error| Status::from_error(Box::new(error)))?;
+    Ok(grpc)
 }

@@ -15,7 +15,7 @@ use std::sync::{Arc, atomic::AtomicUsize};
 
 use crate::{Error, endpoint::Node};
 
-pub use options::{Options, Retrying};
+pub use options::{OnRetry, Options, Retrying};
 pub use watch::{RunWatch, is_final};
 
 /// A cheap handle on the connections to a cluster; clones share them.

@@ -6,6 +6,9 @@ use quorus_proto::v1::Principal;
 
 use crate::{ApiError, DEFAULT_ENDPOINT};
 
+/// Is told of each repetition.
+pub type OnRetry = Arc<dyn Fn(&Retrying<'_>) + Send + Sync>;
+
 /// What a client is made with. Everything has a default.
 #[derive(Clone)]
 pub struct Options {
@@ -22,7 +25,7 @@ pub struct Options {
     /// W3C trace context that is sent along with every call.
     pub traceparent: Option<String>,
     /// Called before each repetition, so that a person who waits can be told why.
-    pub on_retry: Option<Arc<dyn Fn(&Retrying<'_>) + Send + Sync>>,
+    pub on_retry: Option<OnRetry>,
 }
 
 /// A call is about to be repeated.

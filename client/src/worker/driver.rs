@@ -161,7 +161,7 @@ impl Driver {
                 link.open(self.register());
             }
             LinkEvent::Opened(registered) => self.on_registered(link, &registered),
-            LinkEvent::Message(message) => self.on_message(link, message),
+            LinkEvent::Message(message) => self.on_message(link, *message),
             LinkEvent::Closed(error) => self.on_closed(link, &error)?,
         }
         Ok(())
@@ -246,7 +246,7 @@ impl Driver {
     fn carry_out(&mut self, link: &mut Link, actions: Vec<Action>) {
         for action in actions {
             match action {
-                Action::Start(task) if self.phase == Phase::Working => self.start(task),
+                Action::Start(task) if self.phase == Phase::Working => self.start(*task),
                 Action::Start(task) => {
                     let result = Some(task_outcome::Result::Released(TaskReleased { checkpoint: task.checkpoint }));
                     let actions = self.leases.ended(TaskOutcome { lease: task.lease, result });

@@ -32,7 +32,7 @@ const OVER_MAX: usize = 16 * 1024;
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Action {
     /// Execute this attempt.
-    Start(Task),
+    Start(Box<Task>),
     /// Send this.
     Send(WorkRequest),
     /// The cluster wants this attempt to stop; its outcome is to be sent.
@@ -183,7 +183,7 @@ impl Leases {
         // Half an interval, not a whole one: there must be time for a second try on another node before the short first deadline.
         let first = now + self.interval / 2;
         self.regular_at = Some(self.regular_at.map_or(first, |at| at.min(first)));
-        vec![Action::Start(task)]
+        vec![Action::Start(Box::new(task))]
     }
 
     /// An attempt ended. An outcome of a lease that is over counts for nothing and is dropped.

@@ -67,7 +67,7 @@ fn stopped(actions: &[Action]) -> Vec<(Bytes, StopReason)> {
 #[test]
 fn a_lease_that_is_held_is_not_executed_again() {
     let mut leases = connected();
-    assert_eq!(leases.task(s(0), task("a")), [Action::Start(task("a"))]);
+    assert_eq!(leases.task(s(0), task("a")), [Action::Start(Box::new(task("a")))]);
     assert_eq!(leases.task(s(1), task("a")), []);
 }
 

@@ -39,7 +39,7 @@ pub(super) enum LinkEvent {
     /// A node accepted the worker.
     Opened(WorkerRegistered),
     /// A node sent something.
-    Message(Message),
+    Message(Box<Message>),
     /// The stream broke or could not be opened.
     Closed(Box<ApiError>),
 }
@@ -54,7 +54,7 @@ struct Opened {
 enum State {
     Waiting(Instant),
     Opening(Pin<Box<dyn Future<Output = Result<Opened, Status>> + Send>>),
-    Open(Opened),
+    Open(Box<Opened>),
 }
 
 /// See the module.
@@ -106,7 +106,8 @@ impl Link {
 
     /// Half-closes the stream and waits until the node has seen that.
     pub(super) async fn close(self) {
-        if let State::Open(Opened { requests, mut responses, .. }) = self.state {
+        if let State::Open(open) = self.state {
+            let Opened { requests, mut responses, .. } = *open;
             drop(requests);
             while let Ok(Some(_)) = responses.message().await {}
         }
@@ -123,13 +124,13 @@ impl Link {
                 State::Opening(opening) => match opening.as_mut().await {
                     Ok(open) => {
                         let registered = open.registered.clone();
-                        self.state = State::Open(open);
+                        self.state = State::Open(Box::new(open));
                         return LinkEvent::Opened(registered);
                     }
                     Err(status) => return self.closed(status),
                 },
                 State::Open(open) => match open.responses.message().await {
-                    Ok(Some(WorkResponse { message: Some(message) })) => return LinkEvent::Message(message),
+                    Ok(Some(WorkResponse { message: Some(message) })) => return LinkEvent::Message(Box::new(message)),
                     // A message that this version does not know.
                     Ok(Some(WorkResponse { message: None })) => {}
                     Ok(None) => return self.closed(Status::unavailable("the node closed the stream")),

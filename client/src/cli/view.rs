@@ -1,0 +1,188 @@
+//! What a watched run looks like right now, and its events as lines. Pure: fed with what the watch receives.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use prost_types::Timestamp;
+use quorus_client::v1::{EventType, HistoryEvent, Run, StepStatus, WatchRunResponse};
+
+use super::text::{between, clock, failure, painted, run_status, run_style, span, step_status, step_style, time};
+
+/// A step that has not ended.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Step {
+    status: StepStatus,
+    attempt: u32,
+    worker: String,
+    since: Option<Timestamp>,
+    due: Option<Timestamp>,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct View {
+    active: BTreeMap<String, Step>,
+    run: Option<Run>,
+    started: Option<Timestamp>,
+}
+
+impl View {
+    /// Takes in news.
+    pub(crate) fn apply(&mut self, item: &WatchRunResponse) {
+        for event in &item.events {
+            self.event(event);
+        }
+        if let Some(run) = &item.run {
+            self.started = run.started_at.or(self.started);
+            self.run = Some(run.clone());
+        }
+    }
+
+    fn event(&mut self, event: &HistoryEvent) {
+        match event.r#type() {
+            EventType::RunStarted => self.started = event.time,
+            EventType::StepQueued => self.enter(event, StepStatus::Queued),
+            EventType::StepLeased => self.enter(event, StepStatus::Leased),
+            EventType::StepWaiting => self.enter(event, StepStatus::Waiting),
+            EventType::AttemptEnded if event.due_at.is_some() => self.enter(event, StepStatus::BackingOff),
+            EventType::StepEnded => drop(self.active.remove(&event.step)),
+            EventType::RunEnded => self.active.clear(),
+            _ => {}
+        }
+    }
+
+    fn enter(&mut self, event: &HistoryEvent, status: StepStatus) {
+        let step = self.active.entry(event.step.clone()).or_default();
+        step.status = status;
+        step.attempt = event.attempt.max(step.attempt);
+        step.since = event.time;
+        step.due = event.due_at.filter(|_| status != StepStatus::Leased);
+        step.worker.clone_from(&event.worker);
+    }
+
+    /// Steps ended and steps in all.
+    pub(crate) fn counts(&self) -> (u64, u64) {
+        self.run.as_ref().map_or((0, 0), |run| (run.steps_ended.into(), run.steps_total.into()))
+    }
+
+    /// The run's status with its colour.
+    pub(crate) fn status(&self) -> String {
+        self.run.as_ref().map(|run| painted(run_style(run.status()), &run_status(run.status()))).unwrap_or_default()
+    }
+
+    /// Since when the run runs.
+    pub(crate) fn elapsed(&self, now: &Timestamp) -> Duration {
+        between(self.started.as_ref(), Some(now)).unwrap_or_default()
+    }
+
+    /// A line for each step that is under way; executing ones first.
+    pub(crate) fn lines(&self, now: &Timestamp) -> Vec<String> {
+        let mut steps: Vec<_> = self.active.iter().collect();
+        steps.sort_by_key(|(_, step)| step.status != StepStatus::Leased);
+        let width = steps.iter().map(|(name, _)| name.chars().count()).max().unwrap_or_default();
+        steps.into_iter().map(|(name, step)| step.line(name, width, now)).collect()
+    }
+}
+
+impl Step {
+    fn line(&self, name: &str, width: usize, now: &Timestamp) -> String {
+        let status = painted(step_style(self.status), &format!("{:<11}", step_status(self.status)));
+        let attempt = if self.attempt == 0 { String::new() } else { format!("attempt {}  ", self.attempt) };
+        let mut text = format!("{name:width$}  {status}  {attempt}");
+        if let Some(since) = between(self.since.as_ref(), Some(now)) {
+            text.push_str(&span(since));
+        }
+        if let Some(left) = between(Some(now), self.due.as_ref()) {
+            text.push_str(&format!(", {} left", span(left)));
+        }
+        if !self.worker.is_empty() {
+            text.push_str(&format!("  {}", self.worker));
+        }
+        text
+    }
+}
+
+/// An event as a line: time, step (or `run`), what.
+pub(crate) fn line(event: &HistoryEvent) -> String {
+    let subject = if event.step.is_empty() { "run" } else { &event.step };
+    format!("{}  {subject:<20}  {}", clock(event.time.as_ref()), what(event))
+}
+
+fn what(event: &HistoryEvent) -> String {
+    let attempt = format!("attempt {}", event.attempt);
+    let why = failure(event.failure.as_ref());
+    let because = |text: String| if text.is_empty() { text } else { format!(": {text}") };
+    let due = event.due_at.as_ref().map(|due| time(Some(due)));
+    match event.r#type() {
+        EventType::RunStarted => "started".to_owned(),
+        EventType::StepQueued => "queued".to_owned(),
+        EventType::StepLeased => format!("{attempt} on {}", event.worker),
+        EventType::StepCheckpointed => format!("{attempt} made a checkpoint"),
+        EventType::AttemptEnded => {
+            let next = due.map(|due| format!(", next at {due}")).unwrap_or_default();
+            format!("{attempt} {}{}{next}", event.outcome, because(why))
+        }
+        EventType::StepWaiting => format!("waits{}", due.map(|due| format!(" until {due}")).unwrap_or_default()),
+        EventType::StepCancelRequested => "is asked to stop".to_owned(),
+        EventType::StepEnded => {
+            let cause = if event.step_status() == StepStatus::Skipped { event.outcome.clone() } else { why };
+            format!("{}{}", painted(step_style(event.step_status()), &step_status(event.step_status())), because(cause))
+        }
+        EventType::RunFailing => format!("fails{}", because(why)),
+        EventType::RunCancelRequested => {
+            let by = event.principal.as_ref().map(|principal| format!(" by {}", principal.subject)).unwrap_or_default();
+            format!("is cancelled{by}{}", because(event.reason.clone()))
+        }
+        EventType::RunEnded => format!("{}{}", painted(run_style(event.run_status()), &run_status(event.run_status())), because(why)),
+        EventType::Unspecified => "something that this version does not know".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use quorus_client::v1::{Failure, RunStatus};
+
+    use super::*;
+
+    fn at(seconds: i64) -> Option<Timestamp> {
+        Some(Timestamp { seconds: 1_764_014_400 + seconds, nanos: 0 })
+    }
+
+    fn event(kind: EventType, seconds: i64) -> HistoryEvent {
+        HistoryEvent { r#type: kind as i32, time: at(seconds), step: "a".to_owned(), attempt: 1, ..Default::default() }
+    }
+
+    fn plain(text: &str) -> String {
+        anstream::adapter::strip_str(text).to_string()
+    }
+
+    #[test]
+    fn a_failed_attempt_says_why_and_when_the_next_one_is_due() {
+        let failure = Failure { r#type: "ExitCode".to_owned(), message: "exit code 1".to_owned(), ..Default::default() };
+        let event =
+            HistoryEvent { outcome: "failed".to_owned(), failure: Some(failure), due_at: at(5), ..event(EventType::AttemptEnded, 1) };
+        let expected = "20:00:01.000  a                     attempt 1 failed: ExitCode: exit code 1, next at 2025-11-24 20:00:05Z";
+        assert_eq!(plain(&line(&event)), expected);
+    }
+
+    #[test]
+    fn ends_say_how() {
+        let skipped =
+            HistoryEvent { step_status: StepStatus::Skipped as i32, outcome: "upstream".to_owned(), ..event(EventType::StepEnded, 1) };
+        assert_eq!(plain(&what(&skipped)), "skipped: upstream");
+        let ended = HistoryEvent { run_status: RunStatus::Succeeded as i32, ..event(EventType::RunEnded, 1) };
+        assert_eq!(plain(&what(&ended)), "succeeded");
+    }
+
+    #[test]
+    fn the_view_shows_what_is_under_way() {
+        let mut view = View::default();
+        let leased = HistoryEvent { worker: "w1".to_owned(), ..event(EventType::StepLeased, 2) };
+        let waiting = HistoryEvent { step: "b".to_owned(), attempt: 0, due_at: at(60), ..event(EventType::StepWaiting, 2) };
+        let queued = event(EventType::StepQueued, 1);
+        view.apply(&WatchRunResponse { events: vec![queued, waiting, leased], run: None });
+        let lines: Vec<_> = view.lines(&at(5).unwrap()).iter().map(|line| plain(line)).collect();
+        assert_eq!(lines, ["a  leased       attempt 1  3.0s  w1", "b  waiting      3.0s, 55.0s left"]);
+        view.apply(&WatchRunResponse { events: vec![event(EventType::StepEnded, 6)], run: None });
+        assert_eq!(view.lines(&at(7).unwrap()).len(), 1);
+    }
+}

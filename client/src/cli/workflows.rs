@@ -1,0 +1,90 @@
+//! `quorus workflows`: definitions that the cluster knows.
+
+use clap::Subcommand;
+use quorus_client::v1;
+use serde_json::json;
+
+use super::{
+    args::{Format, Globals},
+    client,
+    failure::Failure,
+    render, table, term,
+    text::{age, cut},
+};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// List workflows
+    #[command(visible_alias = "ls")]
+    List,
+    /// Show a workflow as YAML
+    Get {
+        /// Name of the workflow
+        name: String,
+        /// Version [default: the latest]
+        #[arg(long, value_name = "NUMBER")]
+        version: Option<u64>,
+    },
+    /// Delete workflows; their runs go on
+    #[command(visible_alias = "rm")]
+    Delete {
+        /// Names of the workflows
+        #[arg(required = true)]
+        names: Vec<String>,
+    },
+}
+
+pub(crate) async fn run(command: Command, globals: &Globals) -> Result<(), Failure> {
+    match command {
+        Command::List => list(globals).await,
+        Command::Get { name, version } => get(globals, name, version).await,
+        Command::Delete { names } => delete(globals, names).await,
+    }
+}
+
+async fn list(globals: &Globals) -> Result<(), Failure> {
+    let client = client::connect(globals)?;
+    let mut workflows = Vec::new();
+    let mut request = v1::ListWorkflowsRequest::default();
+    loop {
+        let page = client.list_workflows(request.clone()).await?;
+        workflows.extend(page.workflows);
+        if page.next_page_token.is_empty() {
+            break;
+        }
+        request.page_token = page.next_page_token;
+    }
+    if workflows.is_empty() && globals.output == Format::Table {
+        term::remark(globals, &format!("no workflows in namespace {}; see `quorus apply -f FILE`", client.options().namespace));
+    }
+    let value = || json!({"workflows": workflows.iter().map(render::value).collect::<Vec<_>>()});
+    term::print_as(globals, value, || table::table(["NAME", "VERSION", "STEPS", "AGE", "DESCRIPTION"], workflows.iter().map(row)))
+}
+
+fn row(version: &v1::WorkflowVersion) -> [String; 5] {
+    let workflow = version.workflow.clone().unwrap_or_default();
+    let metadata = workflow.metadata.unwrap_or_default();
+    let steps = workflow.spec.map_or(0, |spec| spec.steps.len());
+    let age = age(version.applied_at.as_ref());
+    [metadata.name, version.version.to_string(), steps.to_string(), age, cut(&metadata.description, 60)]
+}
+
+async fn get(globals: &Globals, name: String, version: Option<u64>) -> Result<(), Failure> {
+    let request = v1::GetWorkflowRequest { name, version: version.unwrap_or_default(), ..Default::default() };
+    let version = client::connect(globals)?.get_workflow(request).await?;
+    let workflow = version.workflow.clone().unwrap_or_default();
+    match globals.output {
+        // What comes out can be applied again.
+        Format::Table | Format::Yaml => term::print(&quorus_spec::to_yaml(&workflow)),
+        Format::Json => term::print(&term::json(&render::value(&version))),
+    }
+}
+
+async fn delete(globals: &Globals, names: Vec<String>) -> Result<(), Failure> {
+    let client = client::connect(globals)?;
+    for name in names {
+        client.delete_workflow(v1::DeleteWorkflowRequest { name: name.clone(), ..Default::default() }).await?;
+        term::remark(globals, &format!("workflow {name} deleted"));
+    }
+    Ok(())
+}
