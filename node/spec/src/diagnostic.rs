@@ -105,7 +105,7 @@ impl Diagnostic {
             let related = self.related.as_ref().map_or(self.span, |related| related.span);
             let (lines, first) =
                 Lines::of(text).around(text, self.span.start.min(related.start), self.span.end.max(related.end).max(self.span.start));
-            shown = text[lines.range()].replace('\t', " ");
+            shown = text[lines.range()].replace(['\t', '\r'], " ");
             let within = |span: Span| (span.start - lines.start).min(shown.len())..(span.end - lines.start).min(shown.len());
             let mut snippet = Snippet::source(&shown)
                 .path(&self.source)

@@ -90,7 +90,7 @@ fn scaled(number: &str, unit: u128) -> Option<u128> {
     }
     let scale = 10u128.checked_pow(u32::try_from(fraction.len()).ok()?)?;
     let fraction = if fraction.is_empty() { 0 } else { fraction.parse::<u128>().ok()? } * unit;
-    (fraction % scale == 0).then_some(())?;
+    fraction.is_multiple_of(scale).then_some(())?;
     Some(whole.parse::<u128>().ok()? * unit + fraction / scale)
 }
 

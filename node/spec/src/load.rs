@@ -44,13 +44,13 @@ pub fn load_all(text: &str, name: &str) -> Vec<Result<Loaded, Vec<Diagnostic>>> 
 /// # Errors
 /// The same as [`load`].
 pub fn diagnose(mut read: Read) -> Result<Loaded, Vec<Diagnostic>> {
-    let Some(workflow) = read.workflow.clone() else { return Err(read.diagnostics) };
+    let Some(workflow) = read.workflow.clone() else { return Err(read.into_diagnostics()) };
     let (plan, problems) = check(&workflow);
     read.add(&problems);
     match (plan, compile(&workflow)) {
         (Some(plan), Ok(definition)) if read.is_ok() => {
             Ok(Loaded { workflow, definition, plan: Arc::new(plan), warnings: read.diagnostics })
         }
-        _ => Err(read.diagnostics),
+        _ => Err(read.into_diagnostics()),
     }
 }

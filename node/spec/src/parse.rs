@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use granit_parser::{Event, Parser, ScalarStyle, Tag};
+use granit_parser::{Event, Parser, ScalarStyle};
 
 use crate::{
     finding::Finding,
@@ -19,6 +19,7 @@ pub(crate) use layout::locate;
 
 mod layout;
 mod syntax;
+mod tags;
 
 /// The largest text, in bytes: 10,000 steps of 100 bytes each.
 pub const TEXT_BYTES_MAX: usize = 1024 * 1024;
@@ -263,41 +264,6 @@ impl<'a> Composer<'a> {
             return Err(Box::new(Finding::error("too-deep", "", span, format!("values nest at most {DEPTH_MAX} deep"))));
         }
         Ok(())
-    }
-
-    fn scalar_kind(&mut self, text: &str, style: ScalarStyle, tag: Option<&Tag>, span: Span) -> Literal {
-        let Some(tag) = tag else {
-            return if style == ScalarStyle::Plain { crate::scalar::resolve(text) } else { Literal::Text };
-        };
-        let resolved = crate::scalar::resolve(text);
-        let fits = match tag.core_suffix() {
-            Some("str") => return Literal::Text,
-            Some("null") => resolved == Literal::Null,
-            Some("bool") => matches!(resolved, Literal::Bool(_)),
-            Some("int") => matches!(resolved, Literal::Int(_)),
-            Some("float") => matches!(resolved, Literal::Int(_) | Literal::Float(_)),
-            _ if tag.original() == "!" => return Literal::Text,
-            _ => {
-                self.unsupported(tag, span);
-                return resolved;
-            }
-        };
-        if !fits {
-            self.findings.push(Finding::error("wrong-type", "", span, format!("`{text}` is not what its tag `{}` says", tag.original())));
-        }
-        resolved
-    }
-
-    fn collection_tag(&mut self, tag: Option<&Tag>, expected: &str, span: Span) {
-        if let Some(tag) = tag.filter(|tag| tag.core_suffix() != Some(expected) && tag.original() != "!") {
-            self.unsupported(tag, span);
-        }
-    }
-
-    fn unsupported(&mut self, tag: &Tag, span: Span) {
-        self.findings.push(
-            Finding::error("unsupported-tag", "", span, format!("the tag `{}` means nothing here", tag.original())).hint("remove the tag"),
-        );
     }
 }
 

@@ -1,6 +1,6 @@
 //! [`read`] and [`read_all`]: text to message, and nothing that needs a plan.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use quorus_proto::v1::Workflow;
 
@@ -18,8 +18,10 @@ use crate::{
     walk::Walk,
 };
 
-/// The most diagnostics that one document gives; who has more doesn't read them.
+/// The most diagnostics that [`crate::load`] gives; who has more doesn't read them.
 const DIAGNOSTICS_MAX: usize = 100;
+/// The most that are given a place: counting columns of a text in one long line takes time for each.
+const PLACED_MAX: usize = 10 * DIAGNOSTICS_MAX;
 
 /// A document that was read.
 #[derive(Clone, Debug)]
@@ -31,9 +33,11 @@ pub struct Read {
     /// Everything wrong, and everything that deserves a look, in the order of the text.
     pub diagnostics: Vec<Diagnostic>,
     /// The text, so that later problems can be placed.
-    source: Source,
+    source: Arc<Source>,
     /// Paths of messages of which a part was not understood.
     incomplete: BTreeSet<String>,
+    /// How many mistakes were not even placed.
+    left_out: usize,
 }
 
 impl Read {
@@ -65,13 +69,13 @@ impl Read {
 /// assert_eq!(found, [(3, 12, "unknown-field"), (4, 17, "bad-duration")]);
 /// ```
 pub fn read(text: &str, name: &str) -> Read {
-    let source = Source::new(text, name);
+    let source = Arc::new(Source::new(text, name));
     let mut documents = parse(text).into_iter();
     let Some(mut first) = documents.next() else {
         let empty =
             Finding::error("empty", "", Span::default(), "there is no definition in here").hint("start with `api_version: quorus/v1`");
         let diagnostics = vec![empty.place(&source)];
-        return Read { workflow: None, source_map: SourceMap::default(), diagnostics, source, incomplete: BTreeSet::new() };
+        return Read { workflow: None, source_map: SourceMap::default(), diagnostics, source, incomplete: BTreeSet::new(), left_out: 0 };
     };
     if let Some(mut second) = documents.next() {
         match second.root.value {
@@ -88,25 +92,22 @@ pub fn read(text: &str, name: &str) -> Read {
 
 /// Reads every definition of a text in which documents are separated by `---`. A text without any gives none.
 pub fn read_all(text: &str, name: &str) -> Vec<Read> {
-    let source = Source::new(text, name);
-    parse(text).into_iter().map(|parsed| document(parsed, source.clone())).collect()
+    let source = Arc::new(Source::new(text, name));
+    parse(text).into_iter().map(|parsed| document(parsed, Arc::clone(&source))).collect()
 }
 
-fn document(document: Document, source: Source) -> Read {
+fn document(document: Document, source: Arc<Source>) -> Read {
     let mut walk = Walk { findings: document.findings, ..Walk::default() };
     walk.map.insert("", None, &document.root);
     let message = walk.message(&schema::workflow(), &document.root, "");
     let workflow: Option<Workflow> = message.and_then(|message| message.transcode_to().ok());
-    let Walk { map, findings, incomplete } = walk;
-    let mut read = Read { workflow, source_map: map, diagnostics: Vec::new(), source, incomplete };
-    let mut seen = BTreeSet::new();
-    for finding in findings {
-        let diagnostic = finding.place(&read.source);
-        // An anchored value is walked over once more for every alias, under another path.
-        if seen.insert((diagnostic.span, diagnostic.code.clone())) {
-            read.diagnostics.push(diagnostic);
-        }
-    }
+    let Walk { map, mut findings, incomplete } = walk;
+    let mut read = Read { workflow, source_map: map, diagnostics: Vec::new(), source, incomplete, left_out: 0 };
+    findings.sort_by(|one, other| (one.span, &one.code).cmp(&(other.span, &other.code)));
+    // An anchored value is walked over once more for every alias, under another path.
+    findings.dedup_by(|one, other| one.span == other.span && one.code == other.code);
+    read.left_out = findings.len().saturating_sub(PLACED_MAX);
+    read.diagnostics = findings.into_iter().take(PLACED_MAX).map(|finding| finding.place(&read.source)).collect();
     let header = read.workflow.as_ref().map(header::check).unwrap_or_default();
     read.add(&header);
     read
@@ -119,19 +120,28 @@ impl Read {
         let place = |diagnostic: &Diagnostic| (diagnostic.span, diagnostic.code.clone(), diagnostic.message.clone());
         let mut seen: BTreeSet<_> = self.diagnostics.iter().map(place).collect();
         for problem in problems {
+            if self.diagnostics.len() > PLACED_MAX {
+                self.left_out += 1;
+                continue;
+            }
             let diagnostic = self.locate(problem);
             if !explained(&self.diagnostics[..known], &self.incomplete, problem) && seen.insert(place(&diagnostic)) {
                 self.diagnostics.push(diagnostic);
             }
         }
         self.diagnostics.sort_by_key(Diagnostic::order);
+    }
+
+    /// The diagnostics, or the first of too many.
+    pub(crate) fn into_diagnostics(mut self) -> Vec<Diagnostic> {
         if self.diagnostics.len() > DIAGNOSTICS_MAX {
-            let more = self.diagnostics.len() - DIAGNOSTICS_MAX;
+            let more = self.left_out + self.diagnostics.len() - DIAGNOSTICS_MAX;
             self.diagnostics.truncate(DIAGNOSTICS_MAX);
             let message = format!("{more} more are not shown");
             let end = Span::new(self.source.text.len(), self.source.text.len());
             self.diagnostics.push(Finding::error("too-many", "", end, message).place(&self.source));
         }
+        self.diagnostics
     }
 }
 

@@ -40,6 +40,16 @@ fn five_mistakes_give_five_errors_with_their_positions() {
 }
 
 #[test]
+fn line_ends_of_other_systems_change_no_position() {
+    let positions = |found: Vec<Diagnostic>| -> Vec<_> {
+        found.into_iter().map(|found| (found.line, found.column, found.length, found.code)).collect()
+    };
+    let text = FIVE.replace('\n', "\r\n");
+    assert_eq!(positions(mistakes(&text)), positions(mistakes(FIVE)));
+    assert!(!render_all(&mistakes(&text), &text, false).contains(['\r', '␍']));
+}
+
+#[test]
 fn reader_and_planner_report_together() {
     let text = r#"api_version: quorus/v2
 metadata: {name: Nightly_Job!, labels: {tier: 1}}

@@ -60,6 +60,11 @@ fn a_text_full_of_mistakes_gives_a_bounded_answer() {
 }
 
 #[test]
+fn many_documents_share_one_text() {
+    assert_eq!(read_all(&"---\na\n".repeat(100_000), "x").len(), 100_000);
+}
+
+#[test]
 fn ten_thousand_steps_load() {
     let mut text =
         String::from("api_version: quorus/v1\nkind: Workflow\nmetadata: {name: x}\nspec:\n  steps:\n  - {id: s0, task: {type: exec}}\n");
@@ -76,6 +81,9 @@ fn good_is_good() {
 }
 
 proptest! {
+    // A failing case is printed whole, and belongs into a test of its own.
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn no_text_panics(text in "\\PC{0,200}") {
         for read in read_all(&text, "x") {
