@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     GroupConfig, GroupId, GroupStatus, Index, Leadership, NodeId, ProposeError, ReadError, ReplicaId, ReplicaStatus, Term, TransferError,
-    host::HostInner,
+    shared::Shared,
     store::{Staging, StateShared},
     types::{Answer, CommittedLeader, Raft, Record, Types},
 };
@@ -232,7 +232,7 @@ impl Group {
 /// What a group is made of; shared by its handles, its supervisor and the service.
 pub(crate) struct GroupInner {
     config: GroupConfig,
-    host: Arc<HostInner>,
+    host: Arc<Shared>,
     state: Arc<StateShared>,
     staging: Arc<tokio::sync::Mutex<Staging>>,
     raft: RwLock<Option<Raft>>,
@@ -243,7 +243,7 @@ pub(crate) struct GroupInner {
 }
 
 impl GroupInner {
-    pub(crate) fn new(config: GroupConfig, host: Arc<HostInner>, state: Arc<StateShared>, votes_from: Instant) -> Self {
+    pub(crate) fn new(config: GroupConfig, host: Arc<Shared>, state: Arc<StateShared>, votes_from: Instant) -> Self {
         let stop = host.stopping().child_token();
         let (staging, raft, leadership) = (Arc::default(), RwLock::new(None), watch::Sender::new(Leadership::default()));
         Self { config, host, state, staging, raft, leadership, stop, votes_from }
@@ -261,7 +261,7 @@ impl GroupInner {
         &self.config
     }
 
-    pub(crate) fn host(&self) -> &Arc<HostInner> {
+    pub(crate) fn host(&self) -> &Arc<Shared> {
         &self.host
     }
 

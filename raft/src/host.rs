@@ -4,18 +4,16 @@ use std::{collections::BTreeMap, io, sync::Arc};
 
 use parking_lot::RwLock;
 use quorus_proto::peer::raft_service_server::RaftServiceServer;
-use tokio::{
-    sync::{Semaphore, watch},
-    time::Instant,
-};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio::sync::watch;
+use tokio_util::task::TaskTracker;
 
 use crate::{
     Error, Fatal, Group, GroupId, NodeId, Options, Peers, ReplicaId, StateMachine,
-    disk::{Batch, Disk, Durability, Table},
+    disk::{Batch, Disk, Durability},
     group::GroupInner,
-    keys::{self, Meta},
+    keys,
     network::{Endpoint, Links, MESSAGE_BYTES_MAX},
+    shared::Shared,
     store::StateShared,
     supervisor,
     writer::{Alarm, Writer},
@@ -53,24 +51,9 @@ impl Host {
         let alarm = Alarm::new();
         let writer = Writer::start(Arc::clone(&disk), options.writer, alarm)
             .map_err(|error: io::Error| config_error(format!("cannot start the writer: {error}")))?;
-        let permits = || Arc::new(Semaphore::new(options.snapshots_at_once));
-        let (sending, receiving) = (permits(), permits());
         let links = Arc::new(Links::new(options.node_id, options.cluster_id.clone(), peers));
-        Ok(Self {
-            inner: Arc::new(HostInner {
-                options: Arc::new(options),
-                raft_config: Arc::new(raft_config),
-                disk,
-                writer,
-                links,
-                sending,
-                receiving,
-                groups: RwLock::default(),
-                started: Instant::now(),
-                stop: CancellationToken::new(),
-                tasks: TaskTracker::new(),
-            }),
-        })
+        let shared = Arc::new(Shared::new(options, raft_config, disk, writer, links));
+        Ok(Self { inner: Arc::new(HostInner { shared, groups: RwLock::default(), tasks: TaskTracker::new() }) })
     }
 
     /// The service to add to the node's gRPC router. Calls before `open` are refused, and tried again by the caller.
@@ -98,11 +81,12 @@ impl Host {
         if self.inner.groups.read().contains_key(&group) {
             return Err(Error::AlreadyOpen { group });
         }
-        let is_new = self.inner.claim(&config).await?;
+        let shared = &self.inner.shared;
+        let is_new = shared.claim(&config).await?;
         // A new replica has promised nothing to anyone.
-        let votes_from = if is_new { self.inner.started } else { self.inner.started + self.inner.options.election_max };
-        let state = StateShared::new(group, Arc::clone(&self.inner.disk), self.inner.writer.alarm().clone(), machine);
-        let inner = Arc::new(GroupInner::new(config, Arc::clone(&self.inner), state, votes_from));
+        let votes_from = if is_new { shared.started() } else { shared.started() + shared.options().election_max };
+        let state = StateShared::new(group, Arc::clone(shared.disk()), shared.writer().alarm().clone(), machine);
+        let inner = Arc::new(GroupInner::new(config, Arc::clone(shared), state, votes_from));
         let raft = supervisor::start(&inner).await?;
         inner.set_raft(Some(raft.clone()));
         self.inner.groups.write().insert(group, Arc::clone(&inner));
@@ -122,90 +106,34 @@ impl Host {
 
     /// Set once the process must exit.
     pub fn fatal(&self) -> watch::Receiver<Option<Fatal>> {
-        self.inner.writer.alarm().subscribe()
+        self.inner.shared.writer().alarm().subscribe()
     }
 
     /// Stops all groups, and waits until what was queued is written. Leaderships should have been transferred before.
     pub async fn shutdown(&self) {
-        self.inner.stop.cancel();
+        self.inner.shared.stopping().cancel();
         self.inner.tasks.close();
         self.inner.tasks.wait().await;
-        self.inner.links.close();
+        self.inner.shared.links().close();
         self.inner.groups.write().clear();
         // Behind everything that is queued; if it fails, the alarm says why.
-        let _failed = self.inner.writer.write(Batch::new(), Durability::Synced).await;
+        let _failed = self.inner.shared.writer().write(Batch::new(), Durability::Synced).await;
     }
 }
 
-/// What the groups of a process share.
+/// The groups that are open, and what they share. Groups know what they share, not each other.
 pub(crate) struct HostInner {
-    options: Arc<Options>,
-    raft_config: Arc<openraft::Config>,
-    disk: Arc<dyn Disk>,
-    writer: Writer,
-    links: Arc<Links>,
-    /// Permits to send a snapshot.
-    pub(crate) sending: Arc<Semaphore>,
-    /// Permits to receive a snapshot.
-    pub(crate) receiving: Arc<Semaphore>,
+    shared: Arc<Shared>,
     groups: RwLock<BTreeMap<GroupId, Arc<GroupInner>>>,
-    started: Instant,
-    stop: CancellationToken,
     tasks: TaskTracker,
 }
 
 impl HostInner {
-    pub(crate) fn options(&self) -> &Arc<Options> {
-        &self.options
-    }
-
-    pub(crate) fn raft_config(&self) -> &Arc<openraft::Config> {
-        &self.raft_config
-    }
-
-    pub(crate) fn disk(&self) -> &Arc<dyn Disk> {
-        &self.disk
-    }
-
-    pub(crate) fn writer(&self) -> &Writer {
-        &self.writer
-    }
-
-    pub(crate) fn links(&self) -> &Arc<Links> {
-        &self.links
-    }
-
-    pub(crate) fn peers(&self) -> &Arc<Peers> {
-        self.links.peers()
-    }
-
-    pub(crate) fn stopping(&self) -> CancellationToken {
-        self.stop.clone()
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
     }
 
     pub(crate) fn find(&self, group: GroupId) -> Option<Arc<GroupInner>> {
         self.groups.read().get(&group).cloned()
-    }
-
-    /// Makes sure that what is stored belongs to this replica. Returns whether nothing was stored.
-    async fn claim(&self, config: &GroupConfig) -> Result<bool, Error> {
-        let group = config.group;
-        let key = keys::meta(group, Meta::Replica);
-        let stored = self.disk.get(Table::Meta, &key).map_err(|source| Error::Disk { group, source })?;
-        let Some(stored) = stored else {
-            let mut batch = Batch::new();
-            batch.put(Table::Meta, key, config.replica.to_be_bytes().to_vec());
-            let written = self.writer.write(batch, Durability::Synced).await;
-            return written.map(|()| true).map_err(|error| Error::Stopped { group, reason: error.to_string() });
-        };
-        let found = stored.as_ref().try_into().map(u64::from_be_bytes).map_err(|_| Error::Corrupt {
-            group,
-            replica: config.replica,
-            reason: "malformed replica id".to_owned(),
-        })?;
-        if found != config.replica {
-            return Err(Error::OtherReplica { group, wanted: config.replica, found });
-        }
-        Ok(false)
     }
 }

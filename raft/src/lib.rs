@@ -26,6 +26,7 @@ mod network;
 mod options;
 mod peers;
 mod runtime;
+mod shared;
 mod status;
 mod store;
 mod supervisor;

@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use quorus_raft::{
-    GroupConfig, NodeId, Options, ProposeError, ReadError, TransferError,
+    Error, GroupConfig, Host, NodeId, Options, Peers, ProposeError, ReadError, TransferError,
     disk::{Disk, RocksDisk, RocksOptions},
 };
 use support::{Book, GROUP, Records, Running, leader, propose};
@@ -47,7 +47,7 @@ impl Cluster {
             let id = self.nodes.iter().find(|(_, node)| node.group.leadership().borrow().here).map(|(id, _)| *id);
             (id.unwrap(), term)
         };
-        self.nodes.remove(&id).unwrap().stop().await;
+        self.nodes.remove(&id).unwrap().kill().await;
         (id, term)
     }
 }
@@ -110,7 +110,7 @@ async fn when_the_leader_goes_the_others_go_on_and_it_catches_up() {
 
     // All at once: what was acknowledged is there, in a later term.
     for (_, node) in std::mem::take(&mut cluster.nodes) {
-        node.stop().await;
+        node.kill().await;
     }
     for node in 1..=3 {
         cluster.start_node(node).await;
@@ -128,7 +128,7 @@ async fn a_replica_behind_the_log_gets_a_snapshot() {
     let (leading, _) = leader(cluster.nodes.values(), 0).await;
     propose(leading, "first").await;
     let lagging = *cluster.nodes.iter().find(|(_, node)| !node.group.leadership().borrow().here).unwrap().0;
-    cluster.nodes.remove(&lagging).unwrap().stop().await;
+    cluster.nodes.remove(&lagging).unwrap().kill().await;
     let (leading, term) = leader(cluster.nodes.values(), 0).await;
     let mut pending = Vec::new();
     // Large records, so that the snapshot has several chunks.
@@ -152,7 +152,7 @@ async fn a_replica_behind_the_log_gets_a_snapshot() {
     assert_eq!(returned.records().last().unwrap(), "last");
 
     // What it got is its own now: it survives a restart.
-    cluster.nodes.remove(&lagging).unwrap().stop().await;
+    cluster.nodes.remove(&lagging).unwrap().kill().await;
     cluster.start_node(lagging).await;
     let returned = &cluster.nodes[&lagging];
     returned.group.read_barrier().await.unwrap();
@@ -181,7 +181,7 @@ async fn a_minority_answers_nothing_and_invents_nothing() {
     propose(leader(cluster.nodes.values(), 0).await.0, "one").await;
     cluster.stop_leader().await;
     let first = *cluster.nodes.keys().next().unwrap();
-    cluster.nodes.remove(&first).unwrap().stop().await;
+    cluster.nodes.remove(&first).unwrap().kill().await;
     let alone = cluster.nodes.values().next().unwrap();
     let read = alone.group.read_barrier().await;
     assert!(matches!(read, Err(ReadError::Unavailable { .. })), "{read:?}");
@@ -215,13 +215,27 @@ async fn a_learner_follows_and_a_replica_keeps_its_identity() {
     assert_eq!(leading.status().learners, [(20, 2)]);
 
     let again = nodes[1].host.open(config(2, 20), Box::new(Records { group: GROUP + 1 })).await;
-    assert!(matches!(again, Err(quorus_raft::Error::AlreadyOpen { .. })));
-    let Running { host, .. } = nodes.pop().unwrap();
-    host.shutdown().await;
-    drop((learning, host));
-    let other = Running::start(3, 3, &book, nodes[0].disk.clone(), Options::default());
-    drop(other);
-    let host = quorus_raft::Host::new(Options::default(), nodes[0].disk.clone(), Arc::new(quorus_raft::Peers::new(book))).unwrap();
+    assert!(matches!(again, Err(Error::AlreadyOpen { .. })));
+    let host = Host::new(Options::default(), nodes[0].disk.clone(), Arc::new(Peers::new(book))).unwrap();
     let wrong = host.open(config(1, 11), Box::new(Records { group: GROUP + 1 })).await;
-    assert!(matches!(wrong, Err(quorus_raft::Error::OtherReplica { wanted: 11, found: 10, .. })));
+    assert!(matches!(wrong, Err(Error::OtherReplica { wanted: 11, found: 10, .. })));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_graceful_stop_ends_every_wait() {
+    let mut cluster = Cluster::start(Options::default()).await;
+    let (leading, term) = leader(cluster.nodes.values(), 0).await;
+    propose(leading, "one").await;
+    let group = leading.group.clone();
+    let id = *cluster.nodes.iter().find(|(_, node)| node.group.leadership().borrow().here).unwrap().0;
+    let waiting = tokio::spawn({
+        let group = group.clone();
+        async move { group.wait_applied(u64::MAX).await }
+    });
+    let stopping = cluster.nodes.remove(&id).unwrap();
+    stopping.host.shutdown().await;
+    assert_eq!(waiting.await.unwrap(), Err(ReadError::Stopped));
+    assert_eq!(group.propose(term, Bytes::from("two")).await, Err(ProposeError::Stopped));
+    assert_eq!(group.read_barrier().await, Err(ReadError::Stopped));
+    assert!(!group.leadership().borrow().here);
 }

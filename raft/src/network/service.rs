@@ -40,7 +40,7 @@ impl Endpoint {
     #[expect(clippy::result_large_err, reason = "the service's own error type")]
     fn check(&self, hello: Option<&RaftHello>) -> Result<(), Status> {
         let Some(hello) = hello else { return Err(Status::invalid_argument("a lane begins with hello")) };
-        let options = self.host.options();
+        let options = self.host.shared().options();
         if hello.cluster_id != options.cluster_id {
             return Err(Status::failed_precondition("another cluster"));
         }
@@ -66,7 +66,7 @@ impl RaftService for Endpoint {
         self.check(first.hello.as_ref())?;
         let (replies, queue) = mpsc::unbounded_channel();
         let mut lane = AnsweringLane { host: Arc::clone(&self.host), replies, sessions: BTreeMap::new() };
-        let stop = self.host.stopping();
+        let stop = self.host.shared().stopping();
         tokio::spawn(async move {
             loop {
                 tokio::select! {
@@ -80,7 +80,7 @@ impl RaftService for Endpoint {
                 }
             }
         });
-        let end = self.host.stopping().cancelled_owned();
+        let end = self.host.shared().stopping().cancelled_owned();
         Ok(Response::new(Box::pin(Replies { queue }.take_until(end))))
     }
 
@@ -102,7 +102,7 @@ impl RaftService for Endpoint {
 
     async fn read_index(&self, request: Request<ReadIndexRequest>) -> Result<Response<ReadIndexResponse>, Status> {
         let request = request.into_inner();
-        if request.cluster_id != self.host.options().cluster_id {
+        if request.cluster_id != self.host.shared().options().cluster_id {
             return Err(Status::failed_precondition("another cluster"));
         }
         let group = self.group(request.group)?;

@@ -12,7 +12,7 @@ use quorus_raft::{
     ApplyError, Entry, Group, GroupConfig, GroupId, Host, Index, Leadership, Net, NodeId, Options, Peers, ProposeError, StateMachine,
     disk::{Batch, Disk, Order, Table},
 };
-use tokio::{net::TcpListener, task::JoinHandle};
+use tokio::{net::TcpListener, runtime::Runtime};
 use tonic::transport::server::TcpIncoming;
 
 /// Keeps every record under its index, and answers with the record.
@@ -64,12 +64,12 @@ impl Net for Book {
     }
 }
 
-/// A host that listens on loopback.
+/// A host that listens on loopback, in a runtime of its own.
 pub struct Running {
     pub host: Host,
     pub group: Group,
     pub disk: Arc<dyn Disk>,
-    server: JoinHandle<()>,
+    runtime: Runtime,
 }
 
 pub const GROUP: GroupId = 3;
@@ -81,21 +81,32 @@ pub fn config(node: NodeId, voters: u64) -> GroupConfig {
 
 impl Running {
     pub async fn start(node: NodeId, voters: u64, book: &Arc<Book>, disk: Arc<dyn Disk>, options: Options) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        book.set(node, listener.local_addr().unwrap().to_string());
-        let options = Options { node_id: node, cluster_id: "test".to_owned(), ..options };
-        let host = Host::new(options, Arc::clone(&disk), Arc::new(Peers::new(Arc::clone(book) as Arc<dyn Net>))).unwrap();
-        let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-        let router = tonic::transport::Server::builder().add_service(host.services());
-        let server = tokio::spawn(async move { router.serve_with_incoming(incoming).await.unwrap() });
-        let group = host.open(config(node, voters), Box::new(Records { group: GROUP })).await.unwrap();
-        Self { host, group, disk, server }
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let (book, shared) = (Arc::clone(book), Arc::clone(&disk));
+        let opening = runtime.spawn(async move {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            book.set(node, listener.local_addr().unwrap().to_string());
+            let options = Options { node_id: node, cluster_id: "test".to_owned(), ..options };
+            let host = Host::new(options, shared, Arc::new(Peers::new(book))).unwrap();
+            let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+            let router = tonic::transport::Server::builder().add_service(host.services());
+            tokio::spawn(async move { router.serve_with_incoming(incoming).await.unwrap() });
+            let group = host.open(config(node, voters), Box::new(Records { group: GROUP })).await.unwrap();
+            (host, group)
+        });
+        let (host, group) = opening.await.unwrap();
+        Self { host, group, disk, runtime }
     }
 
-    /// Goes away: nobody is told, and nothing is handed over.
-    pub async fn stop(self) {
-        self.server.abort();
-        self.host.shutdown().await;
+    /// Goes away: nobody is told, and nothing is handed over. Returns when the disk is free.
+    pub async fn kill(self) {
+        let disk = Arc::downgrade(&self.disk);
+        self.runtime.shutdown_background();
+        drop((self.host, self.group, self.disk));
+        // The last holder may be a thread that is just ending.
+        while disk.strong_count() > 0 {
+            tokio::task::yield_now().await;
+        }
     }
 
     pub fn records(&self) -> Vec<String> {
