@@ -12,9 +12,22 @@ use crate::{config::Config, node, observe::logging, version::Version};
 /// Exit code after a second signal: what a shell reports for an interrupted program.
 const INTERRUPTED: i32 = 130;
 
-/// Runs a node until it is told to stop, or can't go on.
-pub(crate) fn run(config: Config) -> anyhow::Result<()> {
+/// Runs a node until it is told to stop, or can't go on; then the process ends.
+pub(crate) fn run(config: Config) -> ! {
     logging::init(&config.log);
+    match live(config) {
+        Ok(()) => {
+            tracing::info!("stopped");
+            leave(0)
+        }
+        Err(error) => {
+            tracing::error!("{error:#}");
+            leave(1)
+        }
+    }
+}
+
+fn live(config: Config) -> anyhow::Result<()> {
     let runtime = runtime::Builder::new_multi_thread().enable_all().thread_name("quorusd").build().context("starting the runtime")?;
     runtime.block_on(async {
         let shutdown = CancellationToken::new();
@@ -27,10 +40,16 @@ pub(crate) fn run(config: Config) -> anyhow::Result<()> {
             data = %config.node.data_dir.display(),
             "starts"
         );
-        node::run(config, shutdown).await.context("the node stopped")?;
-        tracing::info!("stopped");
-        Ok(())
+        node::run(config, shutdown).await.context("the node stopped")
     })
+}
+
+/// Ends the process without the destructors of C++ statics: RocksDB's background threads may still use what those destroy, which would turn an
+/// orderly stop into an abort. Nothing is lost: the log is synced before it is acknowledged, and standard error is not buffered.
+#[expect(unsafe_code, reason = "the standard library can only exit with those destructors")]
+fn leave(code: i32) -> ! {
+    // SAFETY: _exit ends the process; no Rust code runs after it.
+    unsafe { libc::_exit(code) }
 }
 
 /// The first signal asks the node to stop in order; the second one does not ask.
@@ -45,7 +64,7 @@ async fn stop_on_signal(mut terminate: Signal, mut interrupt: Signal, shutdown: 
             shutdown.cancel();
         } else {
             tracing::warn!(signal = name, "stops at once");
-            std::process::exit(INTERRUPTED);
+            leave(INTERRUPTED);
         }
     }
 }

@@ -47,11 +47,13 @@ impl Layout {
             None => Some(tempfile::Builder::new().prefix("quorus-dev-").tempdir().context("making a folder for the data")?),
         };
         let root = match (&options.data, &temporary) {
-            (Some(data), _) => std::path::absolute(data).context("finding the data folder")?,
+            (Some(data), _) => data.clone(),
             (None, Some(temporary)) => temporary.path().to_owned(),
             (None, None) => bail!("no data folder"),
         };
         fs::create_dir_all(&root).with_context(|| format!("making the data folder {}", root.display()))?;
+        // As people will type it into another terminal, in another folder.
+        let root = root.canonicalize().with_context(|| format!("finding the data folder {}", root.display()))?;
         check_same_size(&root, options.nodes)?;
         let place =
             |(id, grpc, http)| Place { id, grpc, http, data: root.join(format!("node-{id}")), log: root.join(format!("node-{id}.log")) };
