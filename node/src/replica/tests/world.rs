@@ -114,7 +114,8 @@ impl World {
         if held_by.is_some_and(|uid| !self.runs[&uid].head().status.is_final()) {
             return;
         }
-        let kind = usize::from(op.variant) % self.plans.len();
+        // The wide one seldom, since it costs as much as all others together.
+        let kind = if op.variant == 255 { 3 } else { usize::from(op.variant) % 3 };
         let plan = self.plans[kind].clone();
         // Spread, so that the order of uids is not the order of starts.
         let uid = RunUid((self.runs.len() as u128 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_0c83_u128) & (u128::MAX >> 8));
@@ -278,8 +279,10 @@ fn definitions() -> Vec<Definition> {
     let mut fan = vec![task("root", &[])];
     fan.extend((0..5).map(|n| StepDefinition { schedule_timeout: Some(Millis(20_000)), ..task(&format!("leaf{n}"), &["root"]) }));
     fan.push(task("join", &["leaf0", "leaf1", "leaf2", "leaf3", "leaf4"]));
+    // More steps than a replica remembers of a run.
+    let wide = (0..70).map(|n| task(&format!("wide{n}"), &[])).collect();
     let naps = vec![StepDefinition { timeout: Some(Millis(5_000)), ..wait("short", &[]) }, wait("long", &["short"])];
-    [("chain", chain), ("fan", fan), ("naps", naps)].map(|(name, steps)| definition(name, steps)).into()
+    [("chain", chain), ("fan", fan), ("naps", naps), ("wide", wide)].map(|(name, steps)| definition(name, steps)).into()
 }
 
 fn definition(name: &str, steps: Vec<StepDefinition>) -> Definition {
