@@ -237,7 +237,7 @@ fn an_unknown_run_exits_with_5() {
 }
 
 fn run(status: RunStatus) -> v1::Run {
-    let at = |seconds| Some(prost_types::Timestamp { seconds: 1_764_014_400 + seconds, nanos: 0 });
+    let at = |seconds: i64| Some(prost_types::Timestamp { seconds: 1_764_014_400 + seconds, nanos: 0 });
     v1::Run {
         namespace: "default".to_owned(),
         run_id: "r1".to_owned(),
@@ -355,7 +355,10 @@ fn watching_without_a_terminal_prints_a_line_per_event() {
 
 #[test]
 fn waiting_longer_than_the_timeout_exits_with_124() {
-    let node = FakeNode::start(Script::default().on_watch(|_, _| Err(Status::unavailable("no leader"))));
+    let node = FakeNode::start(Script::default().on_watch(|_, _| {
+        let item = v1::WatchRunResponse { events: Vec::new(), run: Some(run(RunStatus::Running)) };
+        Ok(vec![Ok(item)])
+    }));
     let (code, _, stderr) = quorus(&["runs", "wait", "r1", "--timeout", "300ms"]).at(&node.endpoint).run();
     assert_eq!(code, 124, "{stderr}");
 }
