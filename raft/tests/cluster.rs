@@ -217,7 +217,7 @@ async fn a_learner_follows_and_a_replica_keeps_its_identity() {
     let again = nodes[1].host.open(config(2, 20), Box::new(Records { group: GROUP + 1 })).await;
     assert!(matches!(again, Err(Error::AlreadyOpen { .. })));
     let host = Host::new(Options::default(), nodes[0].disk.clone(), Arc::new(Peers::new(book))).unwrap();
-    let wrong = host.open(config(1, 11), Box::new(Records { group: GROUP + 1 })).await;
+    let wrong = host.open(config(2, 11), Box::new(Records { group: GROUP + 1 })).await;
     assert!(matches!(wrong, Err(Error::OtherReplica { wanted: 11, found: 10, .. })));
 }
 

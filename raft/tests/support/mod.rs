@@ -1,5 +1,5 @@
 //! A state machine that keeps every record, and hosts over loopback.
-#![allow(dead_code, reason = "each test uses a part of it")]
+#![allow(dead_code, unreachable_pub, reason = "a module of each test, which uses a part of it")]
 
 use std::{
     collections::BTreeMap,
@@ -69,7 +69,15 @@ pub struct Running {
     pub host: Host,
     pub group: Group,
     pub disk: Arc<dyn Disk>,
-    runtime: Runtime,
+    runtime: Option<Runtime>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
 }
 
 pub const GROUP: GroupId = 3;
@@ -95,14 +103,13 @@ impl Running {
             (host, group)
         });
         let (host, group) = opening.await.unwrap();
-        Self { host, group, disk, runtime }
+        Self { host, group, disk, runtime: Some(runtime) }
     }
 
     /// Goes away: nobody is told, and nothing is handed over. Returns when the disk is free.
     pub async fn kill(self) {
         let disk = Arc::downgrade(&self.disk);
-        self.runtime.shutdown_background();
-        drop((self.host, self.group, self.disk));
+        drop(self);
         // The last holder may be a thread that is just ending.
         while disk.strong_count() > 0 {
             tokio::task::yield_now().await;
