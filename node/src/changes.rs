@@ -5,7 +5,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use parking_lot::Mutex;
-use quorus_engine::{RunStatus, RunUid};
+use quorus_engine::RunUid;
 use quorus_raft::{GroupId, Index};
 use tokio::sync::watch;
 
@@ -36,9 +36,6 @@ impl AppliedSink for Changes {
     fn applied(&mut self, _group: GroupId, _index: Index, changes: Vec<RunChange>) {
         let watched = self.watched.lock();
         for change in changes {
-            if let Some(status) = change.final_status {
-                metrics::counter!("quorus_runs_ended_total", "status" => status_label(status)).increment(1);
-            }
             if let Some(sender) = watched.get(&change.uid) {
                 sender.send_replace(change.last_seq);
             }
@@ -49,17 +46,5 @@ impl AppliedSink for Changes {
         for sender in self.watched.lock().values() {
             sender.send_modify(|_| {});
         }
-    }
-}
-
-fn status_label(status: RunStatus) -> &'static str {
-    match status {
-        RunStatus::Running => "running",
-        RunStatus::Failing => "failing",
-        RunStatus::Cancelling => "cancelling",
-        RunStatus::Succeeded => "succeeded",
-        RunStatus::Failed => "failed",
-        RunStatus::Cancelled => "cancelled",
-        RunStatus::Terminated => "terminated",
     }
 }

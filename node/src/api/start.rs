@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     leader::{Ask, LedShard, RunKey, StartAsk},
+    observe::names,
     system::WorkflowVersion,
 };
 
@@ -96,7 +97,7 @@ pub(super) async fn start(context: &ApiContext, led: &LedShard, message: &v1::St
     match ask(led, &key, start, Some(permit)).await {
         Ok(answer) => {
             if !answer.existing {
-                metrics::counter!("quorus_runs_started_total").increment(1);
+                metrics::counter!(names::RUNS_STARTED).increment(1);
             }
             let run = context.read_run(led.shard, &message.namespace, &message.run_id)?;
             Ok(v1::StartRunResponse { run, existing: answer.existing })

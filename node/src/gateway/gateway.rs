@@ -13,7 +13,10 @@ use tokio_stream::wrappers::UnboundedReceiverStream;
 use tokio_util::sync::CancellationToken;
 
 use super::{Book, SessionView, WorkerSender};
-use crate::dispatch::{Dispatcher, serve_link};
+use crate::{
+    dispatch::{Dispatcher, serve_link},
+    observe::names,
+};
 
 /// Pause before a link is opened again, doubled up to the maximum.
 const RETRY_MIN: Duration = Duration::from_millis(20);
@@ -57,12 +60,17 @@ impl Gateway {
 
     /// A worker's stream began.
     pub fn open(&self, register: v1::RegisterWorker, worker: WorkerSender) -> u64 {
-        self.book.lock().open(register, worker)
+        let mut book = self.book.lock();
+        let session = book.open(register, worker);
+        metrics::gauge!(names::WORKERS).set(book.view().len() as f64);
+        session
     }
 
     /// A worker's stream ended.
     pub fn close(&self, session: u64) {
-        self.book.lock().close(session);
+        let mut book = self.book.lock();
+        book.close(session);
+        metrics::gauge!(names::WORKERS).set(book.view().len() as f64);
     }
 
     /// A worker sent something.

@@ -4,12 +4,13 @@
 
 use std::time::Duration;
 
-use quorus_engine::{AttemptRef, Event, EventKind, Outcome, Run, RunUid, StepId, StepStatus, TimerKind, Timestamp, Token};
+use quorus_engine::{AttemptRef, Event, EventKind, Outcome, Run, RunStatus, RunUid, StepId, StepStatus, TimerKind, Timestamp, Token};
 use ractor::ActorRef;
 
 use super::{RunKey, task, timers::TimerMessage};
 use crate::{
     dispatch::{CreditDraw, Dispatcher, Entry, LeaseName, SessionKey, WaitingTask},
+    observe::names,
     store::Timer,
 };
 
@@ -39,7 +40,6 @@ impl Effects<'_> {
                 EventKind::StepLeased { step, attempt, token, worker, step_deadline, .. } => {
                     self.arm(uid, Some(step), TimerKind::StepTimeout, *step_deadline);
                     self.dispatcher.dequeued(uid, step);
-                    metrics::counter!("quorus_attempts_total", "outcome" => "leased").increment(1);
                     let credit = draw.spend(worker);
                     if current {
                         let attempt = AttemptRef { step: step.clone(), attempt: *attempt, token: *token };
@@ -54,7 +54,7 @@ impl Effects<'_> {
                 EventKind::AttemptEnded { step, outcome, retry_at, .. } => {
                     self.dispatcher.closed(uid, step);
                     self.arm(uid, Some(step), TimerKind::Due, *retry_at);
-                    metrics::counter!("quorus_attempts_total", "outcome" => label(outcome)).increment(1);
+                    metrics::counter!(names::ATTEMPTS, "outcome" => label(outcome)).increment(1);
                 }
                 EventKind::StepWaiting { step, until, step_deadline } => {
                     self.arm(uid, Some(step), TimerKind::Due, Some(*until));
@@ -71,7 +71,10 @@ impl Effects<'_> {
                     self.dispatcher.dequeued(uid, step);
                     self.measure(step, *status);
                 }
-                EventKind::RunEnded { reason, .. } => self.dispatcher.run_ended(uid, reason),
+                EventKind::RunEnded { status, reason, .. } => {
+                    metrics::counter!(names::RUNS_ENDED, "status" => run_status(*status)).increment(1);
+                    self.dispatcher.run_ended(uid, reason);
+                }
             }
         }
     }
@@ -105,7 +108,7 @@ impl Effects<'_> {
         let Some((lease, worker)) = state.lease.as_ref().zip(state.worker.clone()) else { return };
         let Some(task) = task::task(self.run.plan(), self.run.info(), state, &name) else { return };
         if let Some((ready, started)) = state.ready_at.zip(state.started_at) {
-            metrics::histogram!("quorus_schedule_to_start_seconds").record(seconds_between(ready, started));
+            metrics::histogram!(names::SCHEDULE_TO_START).record(seconds_between(ready, started));
         }
         let heartbeat = task::heartbeat_timeout(self.run.plan(), &name.attempt.step);
         let duration = Duration::from_millis(lease.duration.0);
@@ -141,10 +144,10 @@ impl Effects<'_> {
             StepStatus::Cancelled => "cancelled",
             StepStatus::Pending | StepStatus::Queued | StepStatus::Leased | StepStatus::Waiting | StepStatus::BackingOff => "open",
         };
-        metrics::counter!("quorus_steps_ended_total", "status" => status, "kind" => kind).increment(1);
+        metrics::counter!(names::STEPS_ENDED, "status" => status, "kind" => kind).increment(1);
         let state = self.run.step(step);
         if let Some((ready, ended)) = state.and_then(|state| state.ready_at.zip(state.ended_at)) {
-            metrics::histogram!("quorus_step_duration_seconds", "kind" => kind).record(seconds_between(ready, ended));
+            metrics::histogram!(names::STEP_DURATION, "kind" => kind).record(seconds_between(ready, ended));
         }
     }
 }
@@ -161,5 +164,17 @@ fn label(outcome: &Outcome) -> &'static str {
         Outcome::Abandoned(_) => "abandoned",
         Outcome::Released(_) => "released",
         Outcome::Cancelled { .. } => "cancelled",
+    }
+}
+
+fn run_status(status: RunStatus) -> &'static str {
+    match status {
+        RunStatus::Running => "running",
+        RunStatus::Failing => "failing",
+        RunStatus::Cancelling => "cancelling",
+        RunStatus::Succeeded => "succeeded",
+        RunStatus::Failed => "failed",
+        RunStatus::Cancelled => "cancelled",
+        RunStatus::Terminated => "terminated",
     }
 }

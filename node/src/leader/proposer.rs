@@ -11,7 +11,10 @@ use quorus_proto::log;
 use quorus_raft::{Group, ProposeError};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::replica::{BatchAnswer, RecordAnswer};
+use crate::{
+    observe::names,
+    replica::{BatchAnswer, RecordAnswer},
+};
 
 /// Records on their way at a time. More would make smaller records, not faster ones.
 const RECORDS_MAX: usize = 4;
@@ -102,7 +105,7 @@ async fn send(group: &Group, term: u64, proposals: Vec<Proposal>) -> impl Future
         record.batches.extend(proposal.batches);
         record.definitions.extend(proposal.definition.filter(|definition| digests.insert(definition.digest.clone())));
     }
-    metrics::histogram!("quorus_record_batches").record(record.batches.len() as f64);
+    metrics::histogram!(names::RECORD_BATCHES).record(record.batches.len() as f64);
     let encoded = Bytes::from(record.encode_to_vec());
     let pending = group.propose_pipelined(term, encoded).await;
     async move {

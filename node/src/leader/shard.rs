@@ -29,6 +29,7 @@ use super::{
 use crate::{
     clock::Clock,
     dispatch::{Dispatcher, Entry, LeaseName, WaitingTask},
+    observe::names,
     replica::RecordAnswer,
     store::{OpenStep, ShardStore},
 };
@@ -113,6 +114,7 @@ impl Drop for ShardState {
     /// However the actor ends, its leadership ends with it.
     fn drop(&mut self) {
         self.context.dispatcher.abandon_shard(self.shard, self.term);
+        metrics::gauge!(names::RUN_ACTORS).decrement(self.runs.len() as f64);
     }
 }
 
@@ -247,7 +249,7 @@ impl ShardState {
         self.runs.insert(actor.get_id(), key);
         actor.cast(Wake)?;
         *slot.actor.lock() = Some(actor);
-        metrics::gauge!("quorus_run_actors", "shard" => self.shard.to_string()).set(self.runs.len() as f64);
+        metrics::gauge!(names::RUN_ACTORS).increment(1.0);
         Ok(())
     }
 
@@ -267,6 +269,7 @@ impl ShardState {
         let Some(key) = self.runs.remove(&actor) else {
             return Err("the shard's timers stopped".into());
         };
+        metrics::gauge!(names::RUN_ACTORS).decrement(1.0);
         let forgotten = self.open.as_ref().is_none_or(|open| open.led.forget(&key));
         if forgotten { Ok(()) } else { self.activate(myself, key).await }
     }

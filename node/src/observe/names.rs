@@ -30,6 +30,8 @@ pub const WORKERS: &str = "quorus_workers";
 pub const RPC_REQUESTS: &str = "quorus_rpc_requests_total";
 /// From a gRPC call's arrival to the head of its answer; label `method`.
 pub const RPC_DURATION: &str = "quorus_rpc_duration_seconds";
+/// Decisions that shared a record.
+pub const RECORD_BATCHES: &str = "quorus_record_batches";
 /// Run actors in memory.
 pub const RUN_ACTORS: &str = "quorus_run_actors";
 /// CPU time of the process.
@@ -81,6 +83,7 @@ pub const DESCRIPTIONS: &[Description] = &[
     row(WORKERS, Kind::Gauge, "Workers whose streams end at this node"),
     row(RPC_REQUESTS, Kind::Counter, "gRPC calls answered, by method and code"),
     row(RPC_DURATION, Kind::Histogram, "Seconds from a gRPC call's arrival to the head of its answer, by method"),
+    row(RECORD_BATCHES, Kind::Histogram, "Decisions that shared one record of a shard's log, on its leader"),
     row(RUN_ACTORS, Kind::Gauge, "Run actors in memory; idle ones are passivated"),
     row(PROCESS_CPU, Kind::Counter, "Seconds of CPU time, user and system"),
     row(PROCESS_RESIDENT, Kind::Gauge, "Bytes of resident memory"),
@@ -101,8 +104,27 @@ mod tests {
             assert!(seen.insert(name), "{name} is described twice");
             assert!(name.starts_with("quorus_") || name.starts_with("process_"), "{name} has no known prefix");
             assert_eq!(*kind == Kind::Counter, name.ends_with("_total"), "{name}: _total is for counters, and all of them");
-            assert!(*kind != Kind::Histogram || name.ends_with("_seconds"), "{name}: a histogram without its unit");
+            let unit = ["_seconds", "_bytes", "_batches"].iter().any(|unit| name.ends_with(unit));
+            assert!(*kind != Kind::Histogram || unit, "{name}: a histogram without its unit");
             assert!(!help.ends_with('.') && help.starts_with(|first: char| first.is_uppercase() || first == 'g'), "{name}: {help}");
+        }
+    }
+
+    #[test]
+    fn no_metric_is_recorded_under_a_literal() {
+        let mut folders = vec![std::path::PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/src"))];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else if path.extension().is_some_and(|end| end == "rs") {
+                    let text = std::fs::read_to_string(&path).unwrap();
+                    for call in ["counter!(", "gauge!(", "histogram!("] {
+                        assert!(!text.contains(&format!("metrics::{call}\"")), "{}: take the name from observe::names", path.display());
+                    }
+                }
+            }
         }
     }
 
