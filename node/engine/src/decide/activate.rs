@@ -14,6 +14,7 @@ impl Decider<'_, '_, '_> {
     pub(super) fn activate(&mut self, index: usize) {
         let plan = self.draft.run.plan();
         let step = &plan.steps[index];
+        self.draft.begin_step();
         if self.draft.is_blocked(index) {
             return self.skip(step, SkipCause::Upstream);
         }

@@ -21,7 +21,7 @@ pub(super) fn fire_timer(
         (Some(step), TimerKind::Due) => {
             let (step, state) = started(decider, step)?;
             check(decider, state.due, due)?;
-            wake(decider, step);
+            wake(decider, step, &state);
         }
         (Some(step), TimerKind::StepTimeout) => {
             let (step, state) = started(decider, step)?;
@@ -58,12 +58,17 @@ fn started<'d>(decider: &Decider<'_, 'd, '_>, step: &StepId) -> Result<(&'d Plan
 }
 
 /// A wait or a back-off is over, or the turn has come of a step that was postponed.
-fn wake(decider: &mut Decider<'_, '_, '_>, step: &PlannedStep) {
-    match &step.kind {
-        PlannedKind::Task(task) => decider.schedule(step, task, FirstTime::default()),
-        PlannedKind::Wait(_) => decider.succeed(step, None),
-        PlannedKind::Set(_) => decider.activate(step.index),
+fn wake(decider: &mut Decider<'_, '_, '_>, step: &PlannedStep, state: &StepState) {
+    match (&step.kind, is_postponed(state)) {
+        (PlannedKind::Task(_) | PlannedKind::Wait(_), true) | (PlannedKind::Set(_), _) => decider.activate(step.index),
+        (PlannedKind::Task(task), false) => decider.schedule(step, task, FirstTime::default()),
+        (PlannedKind::Wait(_), false) => decider.succeed(step, None),
     }
+}
+
+/// A wait that was due when it began would have ended at once; so this one is no wait.
+fn is_postponed(state: &StepState) -> bool {
+    state.status == StepStatus::Waiting && state.due == state.ready_at
 }
 
 /// The live attempt, if any, is cut; nothing is tried again.

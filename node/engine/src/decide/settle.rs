@@ -1,7 +1,7 @@
 //! Goes on until nothing more follows. Iterative: a chain of steps that end at once may have 10,000 of them.
 
 use super::{Decider, reserved};
-use crate::{EventKind, Failure, Payload, PlannedKind, RunStatus, StepStatus, failure_type};
+use crate::{EventKind, Failure, Payload, RunStatus, StepStatus, failure_type};
 
 /// A decision that is larger than this leaves the rest of a fan-out to the next one, so that neither a record of the log nor an actor's
 /// turn grows with the width of a plan: thousands of steps with small inputs, one with the largest. Something must be open before it
@@ -12,20 +12,21 @@ impl Decider<'_, '_, '_> {
     /// Starts what is ready, and ends the run once nothing is left to do.
     pub(super) fn settle(&mut self) {
         while self.draft.is_running() {
-            let is_large = self.draft.bytes() >= DECISION_BYTES_MAX;
+            let is_large = self.draft.bytes() >= DECISION_BYTES_MAX || self.draft.is_exhausted();
             if is_large && self.draft.open_count() > 0 {
                 break;
             }
             let Some(index) = self.draft.take_ready() else { break };
-            match &self.draft.run.plan().steps[index].kind {
-                // Nothing else will wake the run, so this step's own timer does.
-                PlannedKind::Set(_) if is_large => self.postpone(index),
-                PlannedKind::Set(_) | PlannedKind::Task(_) | PlannedKind::Wait(_) => self.activate(index),
+            if is_large {
+                self.postpone(index);
+            } else {
+                self.activate(index);
             }
         }
         match self.draft.head().status {
             RunStatus::Running => {
                 if self.draft.head().steps_ended as usize == self.draft.run.plan().steps.len() {
+                    self.draft.begin_step();
                     self.finish();
                 }
             }
@@ -35,7 +36,7 @@ impl Decider<'_, '_, '_> {
         }
     }
 
-    /// Leaves a step that would end at once to a decision of its own: it sleeps until now.
+    /// Leaves a step to the next decision: it sleeps until now. Nothing else would wake the run.
     fn postpone(&mut self, index: usize) {
         let step = self.draft.run.plan().steps[index].id.clone();
         self.push(EventKind::StepWaiting { step, until: self.context.now, step_deadline: None });

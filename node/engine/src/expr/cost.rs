@@ -2,16 +2,23 @@
 //!
 //! Walks the expression with the sizes of the documents that it reads: a comprehension costs as many rounds as the largest list in its
 //! range has elements, an element counts as the average of its range, whatever is built counts with the bytes of its parts. Both branches
-//! of a choice count. The bound is the same everywhere, since it depends on nothing but the documents.
+//! of a choice count. The bound is the same everywhere, since it depends on nothing but the documents. What the expressions of one step
+//! may cost together is bounded, too, and what a decision costs ends it, see [`super::Scope::spend`].
 
 use cel::common::ast::{CallExpr, ComprehensionExpr, EntryExpr, Expr, IdedExpr, LiteralValue, operators};
 use serde_json::Value;
 
-/// Rounds of comprehensions, all nestings together. 60^3 rounds were measured to take about 0.1 s.
-const ROUNDS_MAX: f64 = 1_000_000.0;
+use super::env;
 
-/// Bytes of everything that is built on the way, and of everything that is read: a small multiple of what a node has for one run.
-const BYTES_MAX: f64 = 64.0 * 1024.0 * 1024.0;
+/// Rounds of comprehensions, all nestings together. 60^3 rounds were measured to take about 0.1 s.
+pub(crate) const ROUNDS_MAX: f64 = 1_000_000.0;
+
+/// Bytes of everything that is read and of everything that is built on the way, also of what is dropped again: what is held at one time is
+/// a fraction of it.
+const BYTES_MAX: f64 = 128.0 * 1024.0 * 1024.0;
+
+/// Bytes that are read, parsed or built in the time of a round.
+pub(crate) const BYTES_PER_ROUND: f64 = 100.0;
 
 /// A pattern is compiled each time, which costs about as much as this many rounds.
 const PATTERN_ROUNDS: f64 = 100.0;
@@ -89,10 +96,11 @@ pub(super) fn measure(value: &Value) -> Size {
     }
 }
 
-/// Refuses an evaluation that could take too long or too much memory. `slots` are the sizes of what the expression reads.
-pub(super) fn check(expression: &IdedExpr, slots: Vec<(String, Size)>) -> Result<(), String> {
+/// What an evaluation may cost, in rounds, or why it is refused: it could take too long or too much memory. `slots` are the sizes of what
+/// the expression reads.
+pub(super) fn check(expression: &IdedExpr, slots: Vec<(String, Size)>) -> Result<f64, String> {
     let read: f64 = slots.iter().map(|(_, size)| size.bytes).sum();
-    let mut bound = Bound { names: slots, rounds: 0.0, bytes: read };
+    let mut bound = Bound { names: slots, rounds: 1.0, bytes: read };
     bound.visit(expression, 1.0);
     if bound.rounds > ROUNDS_MAX {
         return Err(format!("it could take {:.0} rounds, more than {ROUNDS_MAX:.0}", bound.rounds));
@@ -100,7 +108,7 @@ pub(super) fn check(expression: &IdedExpr, slots: Vec<(String, Size)>) -> Result
     if bound.bytes > BYTES_MAX {
         return Err(format!("it could need {:.0} MiB of memory, more than {:.0}", bound.bytes / 1_048_576.0, BYTES_MAX / 1_048_576.0));
     }
-    Ok(())
+    Ok(bound.rounds + bound.bytes / BYTES_PER_ROUND)
 }
 
 struct Bound {
@@ -166,10 +174,16 @@ impl Bound {
         if call.func_name == "matches" {
             self.rounds += times * PATTERN_ROUNDS;
         }
-        let size = parts.into_iter().fold(Size::scalar(0), Size::plus);
+        let appends = matches!(call.args.first().map(|arg| &arg.expr), Some(Expr::Ident(name)) if name.starts_with('@'));
+        let size = parts.into_iter().fold(Size::default(), Size::plus);
         match call.func_name.as_str() {
             operators::INDEX | operators::OPT_INDEX | operators::OPT_SELECT => size.member(),
-            _ => self.built(size, times),
+            // These hand on what they got, or part of it.
+            operators::CONDITIONAL | env::ELEMENTS | "dyn" | "of" | "ofNonZeroValue" | "or" | "orValue" | "value" => size,
+            operators::ADD if appends => size,
+            operators::ADD | env::ADD | "string" | "bytes" => self.built(size, times),
+            // Everything else gives a number, a time or a bool.
+            _ => Size::scalar(0),
         }
     }
 

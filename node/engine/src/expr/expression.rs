@@ -29,6 +29,8 @@ pub(crate) trait Scope {
     fn now(&self) -> Timestamp;
     /// When the run started.
     fn started_at(&self) -> Timestamp;
+    /// Counts what is about to be done, in rounds (see `cost`); an error says why it is too much.
+    fn spend(&self, rounds: f64) -> Result<(), String>;
 }
 
 /// A compiled expression, immutable.
@@ -103,7 +105,7 @@ impl Expression {
             let value = slot.path.find(document);
             sizes.push((slot.name.clone(), value.map(cost::measure).unwrap_or_default()));
         }
-        cost::check(&self.node, sizes).map_err(|reason| self.error(reason))?;
+        cost::check(&self.node, sizes).and_then(|rounds| scope.spend(rounds)).map_err(|reason| self.error(reason))?;
         for (slot, document) in self.slots.iter().zip(&documents) {
             if let Some(value) = bind(slot, document, scope) {
                 context.add_variable_as_val(slot.name.clone(), value);

@@ -25,6 +25,7 @@ mod path;
 mod template;
 
 pub(crate) use check::{Flaw, StepReference, Steps};
+pub(crate) use cost::{BYTES_PER_ROUND, ROUNDS_MAX};
 pub(crate) use duration::{format_timestamp, parse_duration, parse_timestamp};
 pub use error::EvaluationError;
 pub(crate) use expression::{Expression, Scope};

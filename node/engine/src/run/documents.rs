@@ -41,6 +41,11 @@ impl Documents {
         Ok(document.clone())
     }
 
+    /// True if the step's output was parsed before.
+    pub(super) fn has_output(&self, index: usize) -> bool {
+        self.outputs.get(index).is_some_and(|cache| cache.get().is_some())
+    }
+
     /// For a step whose end is recorded.
     pub(super) fn output(&self, index: usize, state: &StepState) -> Document {
         match self.outputs.get(index) {

@@ -1,6 +1,6 @@
 //! The state while decisions are being made: the run as it is, and over it what their events change.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::documents::{self, Document};
 use super::{Join, Run};
-use crate::expr::{Root, Scope, format_timestamp};
+use crate::expr::{BYTES_PER_ROUND, ROUNDS_MAX, Root, Scope, format_timestamp};
 use crate::{Event, EventKind, RunHead, RunStatus, StateMut, StepId, StepState, StepStatus, Timestamp, fold};
 
 /// Decisions in the making. Copies only what they touch.
@@ -29,6 +29,9 @@ pub(crate) struct Draft<'a> {
     /// Payload bytes of the events, roughly.
     bytes: usize,
     outputs: RefCell<BTreeMap<usize, Document>>,
+    /// Rounds that expressions may have taken: in all, and for the step that is being started.
+    rounds: Cell<f64>,
+    rounds_of_step: Cell<f64>,
 }
 
 struct Changed<'a> {
@@ -64,6 +67,8 @@ impl<'a> Draft<'a> {
             events: Vec::new(),
             bytes: 0,
             outputs: RefCell::default(),
+            rounds: Cell::new(0.0),
+            rounds_of_step: Cell::new(0.0),
         }
     }
 
@@ -146,16 +151,41 @@ impl<'a> Draft<'a> {
         self.bytes
     }
 
+    /// True if the expressions so far have taken what those of one step may.
+    pub(crate) fn is_exhausted(&self) -> bool {
+        self.rounds.get() >= ROUNDS_MAX
+    }
+
+    /// The expressions of the next step have a budget of their own.
+    pub(crate) fn begin_step(&self) {
+        self.rounds_of_step.set(0.0);
+    }
+
     /// The events since the last call.
     pub(crate) fn take_events(&mut self) -> Vec<Event> {
         std::mem::take(&mut self.events)
     }
 
+    fn spend_parsing(&self, state: &StepState) -> Result<(), String> {
+        self.spend(state.output.as_ref().map_or(0.0, |output| output.data.len() as f64 / BYTES_PER_ROUND))
+    }
+
     fn output(&self, index: usize) -> Document {
         let id = &self.run.plan().steps[index].id;
         match (self.changed.steps.get(id), self.run.step(id)) {
-            (Some(state), _) => self.outputs.borrow_mut().entry(index).or_insert_with(|| documents::output(state)).clone(),
-            (None, Some(state)) => self.run.documents.output(index, state),
+            (Some(state), _) => {
+                if let Some(document) = self.outputs.borrow().get(&index) {
+                    return document.clone();
+                }
+                self.spend_parsing(state)?;
+                self.outputs.borrow_mut().entry(index).or_insert_with(|| documents::output(state)).clone()
+            }
+            (None, Some(state)) => {
+                if !self.run.documents.has_output(index) {
+                    self.spend_parsing(state)?;
+                }
+                self.run.documents.output(index, state)
+            }
             (None, None) => Ok(Arc::new(Value::Null)),
         }
     }
@@ -180,6 +210,15 @@ impl Scope for Draft<'_> {
 
     fn started_at(&self) -> Timestamp {
         self.head().started_at
+    }
+
+    fn spend(&self, rounds: f64) -> Result<(), String> {
+        self.rounds.set(self.rounds.get() + rounds);
+        self.rounds_of_step.set(self.rounds_of_step.get() + rounds);
+        if self.rounds_of_step.get() > ROUNDS_MAX {
+            return Err(format!("the expressions of the step could take more than {ROUNDS_MAX:.0} rounds together"));
+        }
+        Ok(())
     }
 }
 

@@ -44,6 +44,10 @@ impl Scope for Documents {
     fn started_at(&self) -> Timestamp {
         Timestamp(0)
     }
+
+    fn spend(&self, _rounds: f64) -> Result<(), String> {
+        Ok(())
+    }
 }
 
 fn evaluate(source: &str, input: Value) -> Result<Value, EvaluationError> {
@@ -341,4 +345,40 @@ fn references_are_reported_for_each_step_that_is_read() {
     let (_, references) = Expression::compile("steps.a.output.x == steps.a.status || has(steps.a.error)", &OneStep).unwrap();
     assert_eq!(references.len(), 3);
     assert_eq!(references[1].offset, Some(20));
+}
+
+/// Actors run on threads with a stack of 2 MiB; half of it must do for the deepest expression that is accepted.
+#[test]
+fn the_deepest_expressions_fit_on_a_small_stack() {
+    let nested = |open: &str, close: &str, times: usize| format!("{}input.l{}", open.repeat(times), close.repeat(times));
+    let sources: Vec<String> = (1..100)
+        .flat_map(|depth| {
+            [
+                nested("(", ")", depth),
+                nested("[", "]", depth),
+                nested("{'a': ", "}", depth),
+                nested("!", "", depth),
+                nested("size(", ")", depth),
+                nested("true ? 1 : ", "", depth),
+                nested("[1].map(x, ", ")", depth),
+                nested("input.l.filter(x, ", ".size() > 0)", depth),
+                format!("input.l{}", ".map(x, x)".repeat(depth)),
+                format!("input.l{}", "[0]".repeat(depth)),
+                vec!["input.n"; depth].join(" + "),
+                vec!["input.n == 1"; depth].join(" || "),
+            ]
+        })
+        .collect();
+    let work = move || {
+        let mut compiled = 0;
+        for source in &sources {
+            if let Ok((expression, _)) = Expression::compile(source, &OneStep) {
+                compiled += 1;
+                let _ = expression.evaluate(&Documents { input: json!({"l": [1, 2], "n": 1}), output: Value::Null });
+            }
+        }
+        compiled
+    };
+    let compiled = std::thread::Builder::new().stack_size(1024 * 1024).spawn(work).unwrap().join().unwrap();
+    assert!(compiled > 500, "most of them are accepted: {compiled}");
 }

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::world::{World, worker};
 use crate::{
     AttemptRef, Command, Context, Decisions, Definition, Kind, Millis, NoCredits, Outcome, Payload, Run, RunInfo, RunStatus,
-    StepDefinition, StepId, StepStatus, Token, apply, decide, plan,
+    StepDefinition, StepId, StepStatus, Token, Wait, apply, decide, plan,
 };
 
 const STEPS: usize = 10_000;
@@ -145,6 +145,70 @@ fn a_cascade_of_large_values_is_cut_and_wakes_itself() {
     }
     assert!(decisions > 5);
     assert_eq!(world.run.head().status, RunStatus::Succeeded);
+}
+
+#[test]
+fn costly_expressions_are_spread_over_decisions() {
+    // About half of what a decision may take each, whatever becomes of the step.
+    let costly = |body: &str| format!("input.l.all(a, input.l.all(b, a + b >= 0)) == {body}");
+    let mut steps: Vec<_> =
+        (0..20).map(|index| StepDefinition { condition: Some(costly("true")), ..step(format!("task{index}"), vec![], task()) }).collect();
+    steps.extend((0..5).map(|index| StepDefinition {
+        condition: Some(costly("false")),
+        ..step(format!("skipped{index}"), vec![], Kind::Wait(Wait::For(Millis(1_000))))
+    }));
+    let list: Vec<u32> = (0..500).collect();
+    let mut world = World::of(&workflow(steps), &json!({"l": list}));
+    let mut decisions = vec![world.start()];
+    while world.run.has_backlog() {
+        decisions.push(world.act(&Command::Advance).unwrap());
+    }
+    assert_eq!(world.run.head().failure, None);
+    assert!(decisions.len() > 4 && decisions.iter().all(|decision| (1..=6).contains(&decision.events.len())), "{}", decisions.len());
+    assert_eq!(world.run.open_steps().count(), 20);
+}
+
+#[test]
+fn a_step_that_is_postponed_is_what_it_would_have_been() {
+    let costly = || Some("input.l.all(a, input.l.all(b, a + b >= 0))".to_owned());
+    let never = || Some("input.l.all(a, input.l.all(b, a + b >= 0)) == false".to_owned());
+    let mut steps: Vec<_> =
+        (0..12).map(|index| StepDefinition { condition: never(), ..step(format!("skipped{index}"), vec![], task()) }).collect();
+    let wait = || Kind::Wait(Wait::For(Millis(5_000)));
+    steps.push(StepDefinition { condition: costly(), timeout: Some(Millis(9_000)), ..step("task".to_owned(), vec![], task()) });
+    steps.push(StepDefinition { condition: costly(), ..step("wait".to_owned(), vec![], wait()) });
+    let list: Vec<u32> = (0..600).collect();
+    let mut world = World::of(&workflow(steps), &json!({"l": list}));
+    world.start();
+    let mut fired = 0;
+    while let Some((due, step, _)) = world.timers().into_iter().next()
+        && due == super::world::START
+    {
+        assert_eq!(world.run.step(&step.unwrap()).unwrap().status, StepStatus::Waiting);
+        world.fire_next().unwrap().unwrap();
+        fired += 1;
+    }
+    assert!(fired >= 4, "a decision starts few of them: {fired}");
+    while world.run.has_backlog() {
+        world.act(&Command::Advance).unwrap();
+    }
+    assert_eq!(world.state("task").status, StepStatus::Queued);
+    assert_eq!(world.state("task").step_deadline, Some(super::world::START.plus(Millis(9_000))));
+    assert_eq!(world.state("wait").due, Some(super::world::START.plus(Millis(5_000))));
+    assert!((0..12).all(|index| world.state(&format!("skipped{index}")).status == StepStatus::Skipped));
+}
+
+#[test]
+fn the_expressions_of_a_step_are_bounded_together() {
+    let template: Vec<_> = (0..4).map(|_| json!("${input.l.map(a, input.l.map(b, a + b)).size()}")).collect();
+    let list: Vec<u32> = (0..500).collect();
+    let world = {
+        let mut world = World::of(&workflow(vec![step("a".to_owned(), vec![], Kind::Set(json!(template)))]), &json!({"l": list}));
+        world.start();
+        world
+    };
+    let failure = world.run.head().failure.clone().unwrap();
+    assert!(failure.message.contains("more than 1000000 rounds together"), "{failure:?}");
 }
 
 #[test]
