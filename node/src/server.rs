@@ -13,10 +13,11 @@ use quorus_proto::{
 use tokio::task::JoinHandle;
 use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
 use tonic_health::{ServingStatus, server::HealthReporter};
 
 use crate::{
-    api::{ApiContext, ClusterView, MESSAGE_BYTES_MAX, Prober, Runs, Workers, Workflows},
+    api::{ApiContext, ClusterView, MESSAGE_BYTES_MAX, Prober, Runs, Workers, Workflows, errors},
     dispatch::{Dispatcher, LinkService, Times},
     observe::MeasureRpcs,
 };
@@ -65,14 +66,16 @@ pub struct Running {
     health: Option<HealthReporter>,
 }
 
-/// Answers probes only, while there is no cluster.
+/// Answers probes, and says UNAVAILABLE to everybody else, while there is no cluster.
 ///
 /// # Errors
 /// If the socket can't be used.
 pub fn serve_probes(listener: &TcpListener, prober: Prober, stop: &CancellationToken) -> Result<Running, Error> {
     let stop = stop.child_token();
     let incoming = TcpListenerStream::new(tokio_listener(listener.try_clone()?)?);
-    let router = tonic::transport::Server::builder().add_service(NodeServiceServer::new(prober));
+    let later = || async { errors::no_leader(0).into_http::<tonic::body::Body>() };
+    let routes = Routes::new(NodeServiceServer::new(prober)).into_axum_router().fallback(later);
+    let router = tonic::transport::Server::builder().add_routes(routes.into());
     let task = tokio::spawn(router.serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned()));
     Ok(Running { stop, task, health: None })
 }

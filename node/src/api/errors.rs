@@ -11,6 +11,9 @@ use crate::leader::Refusal;
 /// Where our reasons belong to.
 pub const DOMAIN: &str = "quorus.dev";
 
+/// Details travel in a header, whose size clients bound; mistakes beyond are counted, not told.
+const DETAILS_BYTES_MAX: usize = 3000;
+
 /// The reasons, fixed for ever.
 pub mod reason {
     /// A definition has mistakes; they are the field violations.
@@ -66,11 +69,18 @@ pub fn invalid_workflow(problems: &[quorus_proto::v1::Problem]) -> Status {
         1 => "the workflow has a mistake".to_owned(),
         count => format!("the workflow has {count} mistakes"),
     };
-    for problem in errors {
+    let mut room = DETAILS_BYTES_MAX;
+    for (told, problem) in errors.iter().enumerate() {
         let place = if problem.line > 0 { format!("{}:{}: ", problem.line, problem.column) } else { String::new() };
         let hint = if problem.hint.is_empty() { String::new() } else { format!(" ({})", problem.hint) };
         let what = format!("{place}{}{hint}", problem.message);
-        message.push_str(&format!("\n  {}: {what}", problem.path));
+        let line = format!("\n  {}: {what}", problem.path);
+        let Some(left) = room.checked_sub(line.len()) else {
+            message.push_str(&format!("\n  and {} more", errors.len() - told));
+            break;
+        };
+        room = left;
+        message.push_str(&line);
         details.add_bad_request_violation(problem.path.clone(), what);
     }
     with_details(Code::InvalidArgument, message, details)
@@ -152,6 +162,15 @@ mod tests {
         assert_eq!(status.code(), Code::Unavailable);
         assert_eq!(reason_of(&status).as_deref(), Some("NO_LEADER"));
         assert!(status.get_details_retry_info().unwrap().retry_delay.is_some());
+    }
+
+    #[test]
+    fn a_thousand_mistakes_still_fit_into_a_header() {
+        let problem =
+            |index| quorus_proto::v1::Problem { path: format!("spec.steps[{index}]"), message: "is wrong".repeat(5), ..Default::default() };
+        let status = invalid_workflow(&(0..1000).map(problem).collect::<Vec<_>>());
+        assert!(status.details().len() + status.message().len() < 10_000);
+        assert!(status.message().ends_with("more"), "{}", status.message());
     }
 
     #[test]

@@ -21,6 +21,8 @@ const FORWARDED: &str = "quorus-forwarded";
 const DEADLINE_DEFAULT: Duration = Duration::from_secs(10);
 /// The longest deadline that is kept; clients ask again.
 const DEADLINE_MAX: Duration = Duration::from_secs(60);
+/// How much sooner than the caller gives up this node does.
+const ANSWER_SOONER: Duration = Duration::from_millis(200);
 /// Pause before asking again.
 const ASK_AGAIN: Duration = Duration::from_millis(25);
 /// A node in the middle waits this long for its own leadership to open, and no longer.
@@ -41,7 +43,9 @@ impl Journey {
     pub(crate) fn of<T>(request: &Request<T>) -> Self {
         let metadata = request.metadata();
         let timeout = metadata.get("grpc-timeout").and_then(|value| value.to_str().ok()).and_then(parse_timeout);
-        let deadline = Instant::now() + timeout.unwrap_or(DEADLINE_DEFAULT).min(DEADLINE_MAX);
+        let timeout = timeout.unwrap_or(DEADLINE_DEFAULT).min(DEADLINE_MAX);
+        // A bit sooner than the caller gives up, so that the answer says what is wrong and not just that time ran out.
+        let deadline = Instant::now() + timeout - (timeout / 5).min(ANSWER_SOONER);
         Self { forwarded: metadata.contains_key(FORWARDED), deadline, metadata: metadata.clone() }
     }
 
@@ -88,7 +92,11 @@ where
     let give_up = if journey.forwarded { journey.deadline.min(Instant::now() + OPENS_WITHIN) } else { journey.deadline };
     loop {
         let leader = leadership.borrow_and_update().leader;
-        let answer = match here().await {
+        let Ok(answered) = tokio::time::timeout_at(journey.deadline, here()).await else {
+            // It waits for a majority that may come back: whether it will be carried out is open.
+            return Err(errors::outcome_unknown());
+        };
+        let answer = match answered {
             Some(answer) => answer,
             None => match leader {
                 Some(node) if node != me && !journey.forwarded => match peers.channel(node) {

@@ -27,6 +27,7 @@ use super::{Credit, Entry, LeaseName, Leases, LinkSender, Overdue, Session, Sess
 use crate::{
     clock::Clock,
     leader::{Ask, LedShard, LedShards, Reply, Request},
+    observe::names,
 };
 
 /// How long things last.
@@ -92,7 +93,8 @@ impl Dispatcher {
         let (shard, term) = (led.shard, led.term);
         let wall = self.inner.clock.now();
         let until = Instant::now() + self.inner.times.lease.mul_f64(1.1) + self.inner.times.election_max;
-        let tables = &mut *self.inner.tables.lock();
+        let queues: std::collections::BTreeSet<String> = waiting.iter().map(|task| task.queue.clone()).collect();
+        let mut tables = self.inner.tables.lock();
         for mut lease in leases {
             lease.inherited_until = Some(until);
             lease.expires_at = until;
@@ -107,14 +109,22 @@ impl Dispatcher {
         for link in tables.links.values() {
             send(link, Message::Leading(peer::Leading { shard, term }));
         }
+        drop(tables);
+        // Workers may have had room here all along.
+        self.serve(&queues.into_iter().collect::<Vec<_>>());
     }
 
-    /// Ends a leadership and forgets the shard.
+    /// Ends a leadership and forgets what it brought. One that a newer leadership has replaced brought nothing that is still here.
     pub fn abandon_shard(&self, shard: u32, term: u64) {
-        let mut tables = self.inner.tables.lock();
-        self.inner.shards.end(shard, term);
-        tables.waiting.remove_shard(shard);
-        tables.leases.remove_shard(shard);
+        let led = {
+            let mut tables = self.inner.tables.lock();
+            let Some(led) = self.inner.shards.take(shard, term) else { return };
+            tables.waiting.remove_shard(shard);
+            tables.leases.remove_shard(shard);
+            led
+        };
+        // Without the lock: requests that are dropped give their credits back.
+        led.end();
     }
 
     /// Until when a run has a lease that nothing may end, since its worker may not have found this leader yet.
@@ -310,6 +320,7 @@ impl Dispatcher {
     pub(super) fn tick(&self) {
         let wall = self.inner.clock.now();
         let mut requests = Vec::new();
+        let expired;
         {
             let mut tables = self.inner.tables.lock();
             for (why, lease) in tables.leases.overdue(wall) {
@@ -322,13 +333,9 @@ impl Dispatcher {
                 };
                 requests.push((name, Ask::Command(command)));
             }
-            for task in tables.waiting.expired(wall) {
-                let deadline = task.deadline.unwrap_or(Timestamp(0));
-                let command = Command::ScheduleTimeout { step: task.step.clone(), deadline };
-                self.deliver(&task, Ask::Command(command), None);
-            }
+            expired = tables.waiting.expired(wall);
             tables.announce();
-            metrics::gauge!("quorus_leases").set(tables.leases.len() as f64);
+            metrics::gauge!(names::LEASES).set(tables.leases.len() as f64);
         }
         self.send_all(requests);
     }
@@ -360,6 +367,7 @@ impl Dispatcher {
     }
 
     fn deliver(&self, task: &WaitingTask, ask: Ask, credit: Option<Credit>) {
+        let credit = credit.map(|credit| ReservedCredit { dispatcher: self.clone(), credit: Some(credit) });
         let request = Request { uid: Some(task.uid), ask, credit, reply: Reply::nobody(), permit: None };
         self.inner.shards.deliver(task.shard, &task.key, request);
     }
@@ -380,7 +388,7 @@ impl Tables {
         let changed =
             now.iter().filter(|(queue, waiting)| self.announced.get(*queue) != Some(waiting)).map(|(queue, n)| (queue.clone(), *n));
         for (queue, waiting) in ended.chain(changed).collect::<Vec<_>>() {
-            metrics::gauge!("quorus_task_queue_depth", "queue" => queue.clone()).set(waiting as f64);
+            metrics::gauge!(names::QUEUE_DEPTH, "queue" => queue.clone()).set(waiting as f64);
             for link in self.links.values() {
                 send(link, Message::Demand(demand(&queue, waiting)));
             }
@@ -402,6 +410,20 @@ fn send(link: &LinkSender, message: Message) {
     link.send(LinkResponse { message: Some(message) }).ok();
 }
 
+/// A credit on its way to the decision that is to spend it; given back if it never gets there.
+pub struct ReservedCredit {
+    dispatcher: Dispatcher,
+    credit: Option<Credit>,
+}
+
+impl Drop for ReservedCredit {
+    fn drop(&mut self) {
+        if let Some(credit) = self.credit.take() {
+            self.dispatcher.release(credit);
+        }
+    }
+}
+
 /// The credits of one decision: remembers which session each lease is for, and gives back what the decision did not use.
 pub struct CreditDraw<'a> {
     dispatcher: &'a Dispatcher,
@@ -415,8 +437,8 @@ impl<'a> CreditDraw<'a> {
     }
 
     /// Adds a credit that was reserved before.
-    pub fn add(&mut self, reserved: Option<Credit>) {
-        self.taken.extend(reserved);
+    pub fn add(&mut self, reserved: Option<ReservedCredit>) {
+        self.taken.extend(reserved.and_then(|mut reserved| reserved.credit.take()));
     }
 
     /// The credit that a lease to this worker spends.

@@ -13,7 +13,7 @@ mod sessions;
 mod ticker;
 mod waiting;
 
-pub use dispatcher::{CreditDraw, Dispatcher, Times};
+pub use dispatcher::{CreditDraw, Dispatcher, ReservedCredit, Times};
 pub use leases::{Entry, Leases, Overdue};
 pub use link::serve as serve_link;
 pub use name::LeaseName;

@@ -158,13 +158,9 @@ impl LedShards {
         self.shards.write().insert(led.shard, led);
     }
 
-    /// Ends a leadership, unless a newer one has taken its place.
-    pub(crate) fn end(&self, shard: u32, term: u64) {
+    /// Takes a leadership out, unless a newer one has taken its place. The caller ends it.
+    pub(crate) fn take(&self, shard: u32, term: u64) -> Option<LedShard> {
         let mut shards = self.shards.write();
-        if shards.get(&shard).is_some_and(|led| led.term == term)
-            && let Some(led) = shards.remove(&shard)
-        {
-            led.end();
-        }
+        if shards.get(&shard).is_some_and(|led| led.term == term) { shards.remove(&shard) } else { None }
     }
 }

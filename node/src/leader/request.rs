@@ -9,7 +9,7 @@ use bytes::Bytes;
 use quorus_engine::{Command, Rejection, RunInfo, RunUid, StepId, Token};
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::dispatch::{Credit, SessionKey};
+use crate::dispatch::{ReservedCredit, SessionKey};
 
 /// Names the place of a run: at any time at most one run that has not ended has it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -40,7 +40,7 @@ pub struct Request {
     /// What is wanted.
     pub ask: Ask,
     /// Room for a task, reserved for a `Lease` command.
-    pub credit: Option<Credit>,
+    pub credit: Option<ReservedCredit>,
     /// Where the answer goes.
     pub reply: Reply,
     /// Room in the node, given back when the request is answered.

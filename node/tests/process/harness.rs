@@ -332,9 +332,16 @@ pub async fn start(client: &Client, workflow: &str, run_id: &str, revision: u64)
     client.start_run(request).await.unwrap().run.unwrap()
 }
 
-/// Waits for a run's end.
+/// Waits for a run's end; returns it with its steps.
 pub async fn end(client: &Client, run_id: &str) -> v1::Run {
-    tokio::time::timeout(LONG, client.wait_run("default", run_id)).await.unwrap_or_else(|_| panic!("run {run_id} did not end")).unwrap()
+    let get = || client.get_run(v1::GetRunRequest { run_id: run_id.to_owned(), ..Default::default() });
+    match tokio::time::timeout(LONG, client.wait_run("default", run_id)).await {
+        Ok(ended) => {
+            ended.unwrap();
+            get().await.unwrap()
+        }
+        Err(_) => panic!("run {run_id} did not end: {:#?}", get().await),
+    }
 }
 
 /// A workflow of tasks in a row.

@@ -3,5 +3,6 @@
 mod basics;
 mod crashes;
 mod harness;
+mod imported;
 mod outages;
 mod refusals;
