@@ -51,7 +51,7 @@ impl Host {
         let alarm = Alarm::new();
         let writer = Writer::start(Arc::clone(&disk), options.writer, alarm)
             .map_err(|error: io::Error| config_error(format!("cannot start the writer: {error}")))?;
-        let links = Arc::new(Links::new(options.node_id, options.cluster_id.clone(), peers));
+        let links = Arc::new(Links::new(options.node_id, options.cluster_id.clone(), options.election_max, peers));
         let shared = Arc::new(Shared::new(options, raft_config, disk, writer, links));
         Ok(Self { inner: Arc::new(HostInner { shared, groups: RwLock::default(), tasks: TaskTracker::new() }) })
     }

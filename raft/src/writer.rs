@@ -113,10 +113,12 @@ impl Writer {
     }
 
     fn send(&self, job: Job) {
-        if let Err(mpsc::error::SendError(job)) = self.jobs.send(job)
-            && let Some(done) = job.done
-        {
-            done(Err(stopped()));
+        if let Err(mpsc::error::SendError(job)) = self.jobs.send(job) {
+            // It ends with its last handle, and this is one: so it panicked, or its runtime is gone.
+            self.alarm.raise(&DiskError::Failed { operation: "write", reason: "the writer is gone".to_owned() });
+            if let Some(done) = job.done {
+                done(Err(stopped()));
+            }
         }
     }
 }

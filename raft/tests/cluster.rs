@@ -7,8 +7,8 @@ use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use quorus_raft::{
-    Error, GroupConfig, Host, NodeId, Options, Peers, ProposeError, ReadError, TransferError,
-    disk::{Disk, RocksDisk, RocksOptions},
+    ApplyError, Entry, Error, GroupConfig, Host, Index, NodeId, Options, Peers, ProposeError, ReadError, StateMachine, TransferError,
+    disk::{Batch, Disk, DiskError, RocksDisk, RocksOptions},
 };
 use support::{Book, GROUP, Records, Running, leader, propose};
 use tempfile::TempDir;
@@ -20,8 +20,15 @@ struct Cluster {
     nodes: BTreeMap<NodeId, Running>,
 }
 
-fn open_disk(folder: &Path) -> Arc<dyn Disk> {
-    Arc::new(RocksDisk::open(folder, &RocksOptions::default()).unwrap())
+/// Waits for the lock of a host that was killed: the thread that closes its disk may still be at it.
+async fn open_disk(folder: &Path) -> Arc<dyn Disk> {
+    loop {
+        match RocksDisk::open(folder, &RocksOptions::default()) {
+            Ok(disk) => return Arc::new(disk),
+            Err(DiskError::Failed { reason, .. }) if reason.contains("lock hold") => tokio::task::yield_now().await,
+            Err(error) => panic!("{error}"),
+        }
+    }
 }
 
 impl Cluster {
@@ -35,7 +42,7 @@ impl Cluster {
     }
 
     async fn start_node(&mut self, node: NodeId) {
-        let disk = open_disk(self.folders[node as usize - 1].path());
+        let disk = open_disk(self.folders[node as usize - 1].path()).await;
         let running = Running::start(node, 3, &self.book, disk, self.options.clone()).await;
         self.nodes.insert(node, running);
     }
@@ -200,7 +207,8 @@ async fn a_learner_follows_and_a_replica_keeps_its_identity() {
     };
     let mut nodes = Vec::new();
     for node in 1..=2 {
-        nodes.push(Running::start(node, node, &book, open_disk(folders[node as usize - 1].path()), Options::default()).await);
+        let disk = open_disk(folders[node as usize - 1].path()).await;
+        nodes.push(Running::start(node, node, &book, disk, Options::default()).await);
     }
     let leading = nodes[0].host.open(config(1, 10), Box::new(Records { group: GROUP + 1 })).await.unwrap();
     let learning = nodes[1].host.open(config(2, 20), Box::new(Records { group: GROUP + 1 })).await.unwrap();
@@ -238,4 +246,48 @@ async fn a_graceful_stop_ends_every_wait() {
     assert_eq!(group.propose(term, Bytes::from("two")).await, Err(ProposeError::Stopped));
     assert_eq!(group.read_barrier().await, Err(ReadError::Stopped));
     assert!(!group.leadership().borrow().here);
+}
+
+/// Fails or panics the first times, then works.
+struct Moody {
+    records: Records,
+    moods: Vec<&'static str>,
+}
+
+impl StateMachine for Moody {
+    fn apply(&mut self, entries: &[Entry], batch: &mut Batch) -> Result<Vec<Bytes>, ApplyError> {
+        match self.moods.pop() {
+            Some("fails") => Err(ApplyError::new("in no mood")),
+            Some(mood) => panic!("{mood}"),
+            None => self.records.apply(entries, batch),
+        }
+    }
+
+    fn applied(&mut self, index: Index) {
+        self.records.applied(index);
+    }
+
+    fn restored(&mut self) -> Result<(), ApplyError> {
+        self.records.restored()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_core_that_stops_is_started_again_and_nothing_is_applied_twice() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = Running::start(1, 1, &Arc::default(), open_disk(folder.path()).await, Options::default()).await;
+    let group = GROUP + 1;
+    let config = GroupConfig { group, members: BTreeMap::from([(100, 1)]), ..support::config(1, 1) };
+    let moody = Moody { records: Records { group }, moods: vec!["panics", "fails"] };
+    let moody = node.host.open(config, Box::new(moody)).await.unwrap();
+    let mut leadership = moody.leadership();
+    let term = leadership.wait_for(|leadership| leadership.here).await.unwrap().term;
+    let outcome = moody.propose(term, Bytes::from("one")).await;
+    assert_eq!(outcome, Err(ProposeError::Stopped), "it is in the log, but was not applied");
+    // Once for each mood, in a later term each time; then it is applied, as it was committed.
+    let later = leadership.wait_for(|leadership| leadership.here && leadership.term > term + 1).await.unwrap().term;
+    moody.propose(later, Bytes::from("two")).await.unwrap();
+    assert_eq!(support::records(node.disk.as_ref(), group), ["one", "two"]);
+    // The other group of the host was not touched.
+    assert_eq!(node.group.leadership().borrow().term, 1);
 }

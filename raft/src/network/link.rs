@@ -73,13 +73,15 @@ pub(crate) struct Target {
 pub(crate) struct Links {
     node: NodeId,
     cluster_id: String,
+    patience: Duration,
     peers: Arc<Peers>,
     links: Mutex<BTreeMap<(NodeId, Lane), Arc<Link>>>,
 }
 
 impl Links {
-    pub(crate) fn new(node: NodeId, cluster_id: String, peers: Arc<Peers>) -> Self {
-        Self { node, cluster_id, peers, links: Mutex::default() }
+    /// A lane on which nothing was heard for `patience` is given up when a call on it gets no answer.
+    pub(crate) fn new(node: NodeId, cluster_id: String, patience: Duration, peers: Arc<Peers>) -> Self {
+        Self { node, cluster_id, patience, peers, links: Mutex::default() }
     }
 
     pub(crate) fn peers(&self) -> &Arc<Peers> {
@@ -91,7 +93,10 @@ impl Links {
     }
 
     pub(crate) fn get(&self, to: NodeId, lane: Lane) -> Arc<Link> {
-        let make = || Arc::new(Link { to, lane, hello: self.hello(to), peers: Arc::clone(&self.peers), state: Mutex::default() });
+        let make = || {
+            let (hello, peers) = (self.hello(to), Arc::clone(&self.peers));
+            Arc::new(Link { to, lane, hello, patience: self.patience, peers, state: Mutex::default() })
+        };
         Arc::clone(self.links.lock().entry((to, lane)).or_insert_with(make))
     }
 
@@ -108,6 +113,7 @@ pub(crate) struct Link {
     to: NodeId,
     lane: Lane,
     hello: RaftHello,
+    patience: Duration,
     peers: Arc<Peers>,
     state: Mutex<State>,
 }
@@ -222,12 +228,12 @@ impl Link {
         }
     }
 
-    /// A call that was sent then has no answer: if nothing else came either, the connection is dead.
+    /// A call that was sent then has no answer: if nothing else came either, and for long, the connection is dead. Else the other side is just slow.
     pub(super) fn suspect(&self, sent: Instant) {
         let stream = {
             let state = self.state.lock();
             match &state.open {
-                Some(open) if open.heard <= sent => state.stream,
+                Some(open) if open.heard <= sent && open.heard.elapsed() >= self.patience => state.stream,
                 _ => return,
             }
         };

@@ -37,7 +37,6 @@ impl Endpoint {
         Self { host }
     }
 
-    #[expect(clippy::result_large_err, reason = "the service's own error type")]
     fn check(&self, hello: Option<&RaftHello>) -> Result<(), Status> {
         let Some(hello) = hello else { return Err(Status::invalid_argument("a lane begins with hello")) };
         let options = self.host.shared().options();
@@ -50,7 +49,6 @@ impl Endpoint {
         Ok(())
     }
 
-    #[expect(clippy::result_large_err, reason = "the service's own error type")]
     fn group(&self, group: GroupId) -> Result<Arc<GroupInner>, Status> {
         self.host.find(group).ok_or_else(|| Status::not_found(format!("group {group} is not here")))
     }

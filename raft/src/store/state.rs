@@ -5,6 +5,7 @@
 
 use std::{
     io,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -25,7 +26,7 @@ use super::{
     snapshot::{self, SnapshotBuilder, SnapshotData},
 };
 use crate::{
-    Entry, GroupId, Index, StateMachine, codec,
+    ApplyError, Entry, GroupId, Index, StateMachine, codec,
     disk::{Batch, Disk, Durability, Table},
     keys::{self, Meta},
     types::{LogId, Snapshot, SnapshotMeta, StoredMembership, Types},
@@ -141,7 +142,10 @@ impl StateStore {
         let answers = if records.is_empty() {
             Vec::new()
         } else {
-            machine.apply(records, &mut batch).map_err(|error| {
+            // A panic is caught, since openraft would wait for ever for a worker that is gone. What the machine thinks afterwards does not matter: it
+            // is told to forget it when the group is opened again.
+            let applied = catch_unwind(AssertUnwindSafe(|| machine.apply(records, &mut batch)));
+            applied.unwrap_or_else(|_| Err(ApplyError::new("the state machine panicked"))).map_err(|error| {
                 tracing::error!(group = shared.group, %last, %error, source = ?std::error::Error::source(&error), "cannot apply");
                 StoreError::Corrupt(error.to_string())
             })?

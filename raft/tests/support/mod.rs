@@ -106,11 +106,11 @@ impl Running {
         Self { host, group, disk, runtime: Some(runtime) }
     }
 
-    /// Goes away: nobody is told, and nothing is handed over. Returns when the disk is free.
+    /// Goes away: nobody is told, and nothing is handed over. Returns when nobody uses the disk.
     pub async fn kill(self) {
         let disk = Arc::downgrade(&self.disk);
         drop(self);
-        // The last holder may be a thread that is just ending.
+        // The last user may be a thread that is just ending.
         while disk.strong_count() > 0 {
             tokio::task::yield_now().await;
         }
