@@ -174,7 +174,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
         changes: changes.clone(),
         gateway: gateway.clone(),
         liveness: liveness.clone(),
-        admission: Admission::new(config.limits.requests, config.limits.requests, config.limits.requests, config.limits.requests),
+        admission: Admission::new(config.limits.changes, config.limits.reads, config.limits.watches, config.limits.workers),
     });
     let server = Server { api, prober, dispatcher: dispatcher.clone(), times, draining: draining.clone() };
     let mut server = server.start(listener, &stop)?;

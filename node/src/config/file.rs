@@ -103,7 +103,6 @@ fn kind_of_value(kind: Kind) -> &'static str {
     match kind {
         Kind::Integer(..) => "whole number",
         Kind::Duration(..) => "text with a duration such as \"30s\"",
-        Kind::Bytes(..) => "text with a size such as \"2MiB\"",
         Kind::Peers => "table such as 1 = \"host:port\"",
         Kind::Socket | Kind::HostPort | Kind::Path | Kind::Choice(_) | Kind::LogFilter => "text",
     }

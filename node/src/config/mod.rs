@@ -75,17 +75,17 @@ pub struct Raft {
     pub election_max: Duration,
 }
 
-/// Bounds that turn overload into refusals. The three pools are apart, so that none can starve another.
+/// Bounds that turn overload into refusals. The pools are apart, so that none can starve another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Requests from outside that are worked on at a time.
-    pub requests: usize,
-    /// Outcomes of attempts that are worked on at a time.
-    pub outcomes: usize,
-    /// Requests from other nodes that are worked on at a time.
-    pub peers: usize,
-    /// Bytes of one payload: an input, an output, a checkpoint.
-    pub payload_bytes: usize,
+    /// Starts, cancels, terminates and changes of definitions at a time.
+    pub changes: usize,
+    /// Reads at a time.
+    pub reads: usize,
+    /// Watch streams at a time.
+    pub watches: usize,
+    /// Workers' streams at a time.
+    pub workers: usize,
 }
 
 /// What is logged, and how.
@@ -130,7 +130,7 @@ impl Config {
                 election_min: Duration::from_millis(300),
                 election_max: Duration::from_millis(450),
             },
-            limits: Limits { requests: 1024, outcomes: 4096, peers: 4096, payload_bytes: 2 << 20 },
+            limits: Limits { changes: 1024, reads: 4096, watches: 4096, workers: 4096 },
             log: Log { format: LogFormat::Auto, level: "info".to_owned() },
         }
     }

@@ -131,10 +131,10 @@ impl Reader {
             cancel_grace: self.value("cancel_grace", |text| duration("cancel_grace", text)),
             raft: self.raft(),
             limits: Limits {
-                requests: self.integer("limits.requests") as usize,
-                outcomes: self.integer("limits.outcomes") as usize,
-                peers: self.integer("limits.peers") as usize,
-                payload_bytes: self.value("limits.payload", |text| bytes("limits.payload", text)) as usize,
+                changes: self.integer("limits.changes") as usize,
+                reads: self.integer("limits.reads") as usize,
+                watches: self.integer("limits.watches") as usize,
+                workers: self.integer("limits.workers") as usize,
             },
             log: self.log(),
         }
@@ -260,16 +260,6 @@ fn duration(key: &str, text: &str) -> Result<Duration, String> {
         return Err(format!("'{text}' is out of range: {} to {}", value::format_duration(min), value::format_duration(max)));
     }
     Ok(duration)
-}
-
-fn bytes(key: &str, text: &str) -> Result<u64, String> {
-    let number = value::bytes(text)?;
-    match bounds(key) {
-        Kind::Bytes(min, max) if number < min || number > max => {
-            Err(format!("'{text}' is out of range: {} to {}", value::format_bytes(min), value::format_bytes(max)))
-        }
-        _ => Ok(number),
-    }
 }
 
 fn choice(key: &str, text: &str) -> Result<String, String> {

@@ -11,8 +11,6 @@ pub enum Kind {
     Integer(u64, u64),
     /// A duration between two bounds in milliseconds, both included.
     Duration(u64, u64),
-    /// A size between two bounds in bytes, both included.
-    Bytes(u64, u64),
     /// An IP address and a port.
     Socket,
     /// A host name or IP address and a port.
@@ -55,7 +53,6 @@ impl Setting {
         match self.kind {
             Kind::Integer(..) => "N",
             Kind::Duration(..) => "DURATION",
-            Kind::Bytes(..) => "SIZE",
             Kind::Socket => "IP:PORT",
             Kind::HostPort => "HOST:PORT",
             Kind::Path => "DIR",
@@ -127,10 +124,16 @@ pub static SETTINGS: &[Setting] = &[
         None,
         "Longest silence before an election. Default: 450ms (lan), 3s (wan)",
     ),
-    setting("limits.requests", "limits-requests", Kind::Integer(1, PERMITS_MAX), Some("1024"), "Outside requests worked on at a time"),
-    setting("limits.outcomes", "limits-outcomes", Kind::Integer(1, PERMITS_MAX), Some("4096"), "Outcomes worked on at a time"),
-    setting("limits.peers", "limits-peers", Kind::Integer(1, PERMITS_MAX), Some("4096"), "Requests of other nodes worked on at a time"),
-    setting("limits.payload", "limits-payload", Kind::Bytes(1 << 10, 2 << 20), Some("2MiB"), "Bound of one input, output or checkpoint"),
+    setting(
+        "limits.changes",
+        "limits-changes",
+        Kind::Integer(1, PERMITS_MAX),
+        Some("1024"),
+        "Starts, cancels, terminates and changes of definitions at a time",
+    ),
+    setting("limits.reads", "limits-reads", Kind::Integer(1, PERMITS_MAX), Some("4096"), "Reads at a time"),
+    setting("limits.watches", "limits-watches", Kind::Integer(1, PERMITS_MAX), Some("4096"), "Watch streams at a time"),
+    setting("limits.workers", "limits-workers", Kind::Integer(1, PERMITS_MAX), Some("4096"), "Workers' streams at a time"),
     setting(
         "log.format",
         "log-format",

@@ -1,4 +1,4 @@
-//! Texts to values and back: durations, sizes, addresses, peers.
+//! Texts to values and back: durations, addresses, peers.
 //!
 //! Every parser answers a mistake with a sentence that ends in an example, since that is what its reader needs next.
 
@@ -43,32 +43,6 @@ pub fn format_duration(duration: Duration) -> String {
         }
     }
     if words.is_empty() { "0s".to_owned() } else { words.join(" ") }
-}
-
-/// Parses a size in bytes: `2MiB`, `512KiB`, `1048576`.
-pub fn bytes(text: &str) -> Result<u64, String> {
-    let wrong = || format!("'{text}' is not a size; write for example 2MiB, 512KiB or a number of bytes");
-    let text = text.trim();
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let number: u64 = text[..digits].parse().map_err(|_| wrong())?;
-    let unit: u64 = match text[digits..].trim() {
-        "" | "B" => 1,
-        "KiB" => 1 << 10,
-        "MiB" => 1 << 20,
-        "GiB" => 1 << 30,
-        _ => return Err(wrong()),
-    };
-    number.checked_mul(unit).ok_or_else(wrong)
-}
-
-/// Writes a size so that [`bytes`] reads it back.
-pub fn format_bytes(bytes: u64) -> String {
-    for (unit, word) in [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")] {
-        if bytes >= unit && bytes.is_multiple_of(unit) {
-            return format!("{}{word}", bytes / unit);
-        }
-    }
-    bytes.to_string()
 }
 
 /// Parses an IP address with a port.
