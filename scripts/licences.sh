@@ -37,6 +37,6 @@ while IFS='|' read -r package licence; do
         echo "  $package: licence '${licence:-none stated}' is not on the list in deny.toml" >&2
         bad=1
     fi
-done < <(cargo tree --workspace --locked --edges normal,build,dev --target all --prefix none --format '{p}|{l}' | sed 's/ (\*)$//; s/ (proc-macro)//' | grep . | sort -u)
+done < <(cargo tree --workspace --locked --edges normal,build,dev --prefix none --format '{p}|{l}' | sed 's/ (\*)$//; s/ (proc-macro)//' | grep . | sort -u)
 echo "  $count packages checked (without cargo-deny: licences only)"
 ((count > 0 && bad == 0))
