@@ -361,6 +361,10 @@ fn waiting_longer_than_the_timeout_exits_with_124() {
     }));
     let (code, _, stderr) = quorus(&["runs", "wait", "r1", "--timeout", "300ms"]).at(&node.endpoint).run();
     assert_eq!(code, 124, "{stderr}");
+    assert!(stderr.starts_with("error: run r1 is still going on after 300ms"), "{stderr}");
+    let without_leader = FakeNode::start(Script::default().on_watch(|_, _| Err(Status::unavailable("no leader"))));
+    let (code, _, stderr) = quorus(&["runs", "wait", "r1", "--timeout", "300ms"]).at(&without_leader.endpoint).run();
+    assert_eq!(code, 6, "{stderr}");
 }
 
 #[test]

@@ -1,21 +1,36 @@
 //! Tables for people: aligned columns without lines, as kubectl prints them, so that they are easy to cut and grep.
 
-use comfy_table::{Cell, ContentArrangement, Table, presets::NOTHING};
+use std::fmt::Write;
 
-/// A table with a header; empty text if there are no rows.
+use anstream::adapter::strip_str;
+
+/// Between columns.
+const GAP: usize = 2;
+
+/// A table with a header; empty text if there are no rows. Cells may be coloured.
 pub(crate) fn table<const N: usize>(header: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
-    let mut table = Table::new();
-    table.load_style(NOTHING).set_content_arrangement(ContentArrangement::Disabled);
-    table.set_header(header.map(Cell::new));
-    let mut any = false;
-    for row in rows {
-        any = true;
-        table.add_row(row.map(|text| Cell::new(first_line(&text))));
+    let rows: Vec<_> = rows.into_iter().map(|row| row.map(|cell| first_line(&cell))).collect();
+    if rows.is_empty() {
+        return String::new();
     }
-    for column in table.column_iter_mut() {
-        column.set_padding((0, 2));
+    let header = header.map(str::to_owned);
+    let all = || std::iter::once(&header).chain(&rows);
+    let widths: [usize; N] = std::array::from_fn(|column| all().map(|row| shown(&row[column])).max().unwrap_or_default());
+    let mut text = String::new();
+    for row in all() {
+        let mut line = String::new();
+        for (cell, width) in row.iter().zip(widths) {
+            let _ = write!(line, "{cell}{}", " ".repeat(width + GAP - shown(cell)));
+        }
+        text.push_str(line.trim_end());
+        text.push('\n');
     }
-    if any { trimmed(&table) } else { String::new() }
+    text
+}
+
+/// How many columns of the terminal a cell takes: colours take none.
+fn shown(cell: &str) -> usize {
+    strip_str(cell).to_string().chars().count()
 }
 
 /// Names and values under each other, without a header; empty values are left out.
@@ -23,10 +38,6 @@ pub(crate) fn facts<'a>(rows: impl IntoIterator<Item = (&'a str, String)>) -> St
     let rows: Vec<_> = rows.into_iter().filter(|(_, value)| !value.is_empty()).collect();
     let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or_default() + 2;
     rows.iter().map(|(name, value)| format!("{:width$}{value}\n", format!("{name}:"))).collect()
-}
-
-fn trimmed(table: &Table) -> String {
-    table.lines().map(|line| format!("{}\n", line.trim_end())).collect()
 }
 
 fn first_line(text: &str) -> String {
@@ -41,6 +52,12 @@ mod tests {
     fn columns_are_aligned_and_lines_end_without_spaces() {
         let text = table(["ID", "STATUS"], [["a".to_owned(), "running".to_owned()], ["long-id".to_owned(), "x\ny".to_owned()]]);
         assert_eq!(text, "ID       STATUS\na        running\nlong-id  x\n");
+    }
+
+    #[test]
+    fn colours_take_no_place() {
+        let text = table(["A", "B"], [["\u{1b}[32mok\u{1b}[0m".to_owned(), "x".to_owned()]]);
+        assert_eq!(strip_str(&text).to_string(), "A   B\nok  x\n");
     }
 
     #[test]

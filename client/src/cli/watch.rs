@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use quorus_client::{
-    Client, exit_code,
+    Client, RunWatch, exit_code,
     v1::{Run, RunStatus, StepStatus, WatchRunRequest, WatchRunResponse},
 };
 
@@ -36,15 +36,19 @@ pub(crate) async fn follow(
     show: Show,
 ) -> Result<Run, Failure> {
     let request = WatchRunRequest { namespace: namespace.to_owned(), run_id: run_id.to_owned(), from_sequence: from, ..Default::default() };
-    let watched = watch(client, globals, request, show);
+    let mut watch = client.watch_run(request).patience(PATIENCE);
     let bounded = async {
-        match globals.timeout {
-            Some(timeout) => tokio::time::timeout(timeout, watched).await.unwrap_or_else(|_| {
-                let message = format!("run {run_id} is still going on after {}", span(timeout));
-                Err(Failure::new(exit_code::TIMED_OUT, message).hint(format!("see `quorus runs describe {run_id}`")))
-            }),
-            None => watched.await,
-        }
+        let Some(timeout) = globals.timeout else { return until_end(client, globals, &mut watch, show).await };
+        let Ok(ended) = tokio::time::timeout(timeout, until_end(client, globals, &mut watch, show)).await else {
+            return Err(match watch.outage() {
+                Some(error) => error.into(),
+                None => {
+                    let message = format!("run {run_id} is still going on after {}", span(timeout));
+                    Failure::new(exit_code::TIMED_OUT, message).hint(format!("see `quorus runs describe {run_id}`"))
+                }
+            });
+        };
+        ended
     };
     tokio::select! {
         result = bounded => result,
@@ -55,11 +59,10 @@ pub(crate) async fn follow(
     }
 }
 
-async fn watch(client: &Client, globals: &Globals, request: WatchRunRequest, show: Show) -> Result<Run, Failure> {
+async fn until_end(client: &Client, globals: &Globals, watch: &mut RunWatch, show: Show) -> Result<Run, Failure> {
     let live = show == Show::Events && globals.output == Format::Table && !globals.quiet && term::stderr_is_terminal();
     let mut progress = live.then(Progress::new);
     let mut redraw = tokio::time::interval(REDRAW_INTERVAL);
-    let mut watch = client.watch_run(request).patience(globals.timeout.unwrap_or(PATIENCE));
     let mut last = None;
     loop {
         tokio::select! {
@@ -79,7 +82,8 @@ async fn watch(client: &Client, globals: &Globals, request: WatchRunRequest, sho
             }
         }
     }
-    last.ok_or_else(|| Failure::error("the watch ended without the run"))
+    let last = last.ok_or_else(|| Failure::error("the watch ended without the run"))?;
+    Ok(client.whole_run(last).await)
 }
 
 /// One line per event, also as JSON, so that a program can read them as they come.

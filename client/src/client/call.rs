@@ -3,7 +3,7 @@
 //! A try that ends without an answer (connection refused or lost, `UNAVAILABLE`, silence) is repeated on the next node. A node that is busy
 //! and says when to come back is asked again then. Any other answer is final. The deadline of the whole call bounds everything.
 
-use std::{future::Future, sync::atomic::Ordering, time::Duration};
+use std::{error::Error as _, future::Future, sync::atomic::Ordering, time::Duration};
 
 use tokio::time::{Instant, timeout_at};
 use tonic::{Code, Request, Response, Status, transport::Channel};
@@ -92,6 +92,8 @@ impl Client {
         request.set_timeout(until.saturating_duration_since(Instant::now()));
         match timeout_at(until, op(node.channel(), request)).await {
             Ok(Ok(response)) => Ok(response.into_inner()),
+            // The transport watches the same deadline and may be the first to notice.
+            Ok(Err(status)) if is_timeout(&status) => Err(silence(node)),
             Ok(Err(status)) => Err(status.into()),
             Err(_) => Err(silence(node)),
         }
@@ -127,6 +129,17 @@ impl Client {
             _ => Error::TimedOut { endpoints: self.endpoints(), after: self.inner.options.timeout },
         }
     }
+}
+
+fn is_timeout(status: &Status) -> bool {
+    let mut source = status.source();
+    while let Some(error) = source {
+        if error.is::<tonic::TimeoutExpired>() {
+            return true;
+        }
+        source = error.source();
+    }
+    false
 }
 
 pub(super) fn silence(node: &Node) -> ApiError {

@@ -3,7 +3,7 @@
 //! The stream is opened again from the sequence after the last event seen, on another node if need be, so a watcher sees every event once and
 //! in order. The run's uid goes along, so that a run id that was reused meanwhile is noticed.
 
-use quorus_proto::v1::{Run, RunStatus, WatchRunRequest, WatchRunResponse};
+use quorus_proto::v1::{GetRunRequest, Run, RunStatus, WatchRunRequest, WatchRunResponse};
 use std::{sync::atomic::Ordering, time::Duration};
 use tokio::time::{Instant, timeout};
 use tonic::Streaming;
@@ -20,9 +20,16 @@ pub struct RunWatch {
     rotation: Rotation,
     /// How long to go on without an answer.
     patience: Duration,
-    /// Since when there has been no answer, and how many tries that took.
-    outage: Option<(Instant, u32)>,
+    outage: Option<Outage>,
     ended: bool,
+}
+
+/// The time since the last answer.
+#[derive(Clone, Debug)]
+struct Outage {
+    since: Instant,
+    tries: u32,
+    last: ApiError,
 }
 
 impl Client {
@@ -34,6 +41,16 @@ impl Client {
         RunWatch { client: self.clone(), request, stream: None, rotation, patience, outage: None, ended: false }
     }
 
+    /// Returns a run with everything that a watch leaves out (steps and values). What the watch showed is returned if that can't be had.
+    pub async fn whole_run(&self, seen: Run) -> Run {
+        let request = GetRunRequest { namespace: seen.namespace.clone(), run_id: seen.run_id.clone(), ..Default::default() };
+        match self.get_run(request).await {
+            // The id may belong to another run by now.
+            Ok(whole) if whole.run_uid == seen.run_uid => whole,
+            _ => seen,
+        }
+    }
+
     /// Waits for a run's end and returns it as it was then. Waits as long as it takes; wrap it in a timeout to bound that.
     pub async fn wait_run(&self, namespace: &str, run_id: &str) -> Result<Run, Error> {
         let request = WatchRunRequest { namespace: namespace.to_owned(), run_id: run_id.to_owned(), ..Default::default() };
@@ -42,7 +59,7 @@ impl Client {
         while let Some(item) = watch.next().await? {
             last = item.run.or(last);
         }
-        last.ok_or(Error::Incomplete("run"))
+        Ok(self.whole_run(last.ok_or(Error::Incomplete("run"))?).await)
     }
 }
 
@@ -51,6 +68,12 @@ impl RunWatch {
     pub fn patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
         self
+    }
+
+    /// Why there is no answer at the moment: set while several tries in a row have failed.
+    pub fn outage(&self) -> Option<Error> {
+        let outage = self.outage.as_ref().filter(|outage| outage.tries > 1)?;
+        Some(self.client.out_of_time(outage.tries, Some(outage.last.clone())))
     }
 
     /// The next events, or `None` after the run's end. Cancel-safe: what was received is returned by the next call.
@@ -116,16 +139,16 @@ impl RunWatch {
     async fn lost(&mut self, error: ApiError) -> Result<(), Error> {
         self.stream = None;
         let node = &self.client.inner.nodes[self.rotation.index()];
-        let (since, tries) = self.outage.unwrap_or((Instant::now(), 0));
-        self.outage = Some((since, tries + 1));
+        let (since, tries) = self.outage.as_ref().map_or((Instant::now(), 1), |outage| (outage.since, outage.tries + 1));
         self.client.tell_of_retry(node, &error, since);
         let delay = match error.advice() {
             Advice::GiveUp => return Err(Box::new(error).into()),
             Advice::SameNode(delay) => delay,
             Advice::OtherNode => self.rotation.failed(rand::random()),
         };
+        self.outage = Some(Outage { since, tries, last: error.clone() });
         if since.elapsed() + delay >= self.patience {
-            return Err(self.client.out_of_time(tries + 1, Some(error)));
+            return Err(self.client.out_of_time(tries, Some(error)));
         }
         tokio::time::sleep(delay).await;
         Ok(())
