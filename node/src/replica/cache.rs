@@ -9,8 +9,8 @@ use quorus_engine::RunUid;
 
 use super::run::RunSlot;
 
-/// Heads and steps kept per shard: at about half a KiB each this is 2 MiB, and enough for far more runs at a time than one shard has.
-pub(super) const WEIGHT_MAX: usize = 4096;
+/// Heads and steps kept per shard: at about 1 KiB each 2 MiB, for several hundred runs that go on at the same time.
+pub(super) const WEIGHT_MAX: usize = 2048;
 
 pub(super) struct RunCache {
     young: HashMap<RunUid, RunSlot>,

@@ -33,7 +33,8 @@ pub(super) struct RunSlot {
     head_touched: bool,
     /// Namespace and workflow, once they were needed for the list.
     listing: Option<(String, String)>,
-    steps: HashMap<StepId, StepSlot>,
+    /// Boxed, since a small map has more room than entries, and an entry is large.
+    steps: HashMap<StepId, Box<StepSlot>>,
     /// Keys of `steps` that differ from the disk, each once.
     touched: Vec<StepId>,
     /// All steps that have an entry, if that is known: then one that is not among them need not be looked for on the disk.
@@ -77,9 +78,9 @@ impl RunSlot {
         Ok(Some(Self { uid, head, stored, head_touched: false, listing: None, steps: HashMap::new(), touched: Vec::new(), known: None }))
     }
 
-    /// How much it counts in the cache.
+    /// How much it counts in the cache: a head or a step is 1, a remembered name less.
     pub(super) fn weight(&self) -> usize {
-        1 + self.steps.len()
+        1 + self.steps.len() + self.known.as_ref().map_or(0, HashSet::len) / 8
     }
 
     /// Forgets the steps, to weigh less.
@@ -168,7 +169,7 @@ impl StateMut for Folding<'_> {
                 }
                 let stored = if is_new { None } else { step::get(self.store.disk(), self.store.group(), *uid, id)? };
                 let state = stored.unwrap_or_default();
-                entry.insert(StepSlot { stored: StepIndex::of(&state), state, touched: false })
+                entry.insert(Box::new(StepSlot { stored: StepIndex::of(&state), state, touched: false }))
             }
         };
         if !slot.touched {

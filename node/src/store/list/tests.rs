@@ -112,3 +112,17 @@ fn a_token_that_is_not_one_is_refused() {
         assert_eq!(RunCursor::from_token(token), None, "{token}");
     }
 }
+
+#[test]
+fn a_filter_that_matches_little_ends_its_page_early_and_goes_on() {
+    let runs: Vec<_> = (0..LIST_SCANNED_MAX as u128 + 5).map(|uid| run(0, uid)).collect();
+    let disk = disk_with(
+        runs.iter()
+            .map(|RunSummary { info, head }| (key(1, &info.namespace, head.started_at, info.uid), encode(&info.workflow, head.status))),
+    );
+    let filter = RunFilter { workflow: "nothing".into(), ..filter() };
+    let first = page(&*disk, 1, &filter, None, 10).unwrap();
+    let last_seen = RunCursor { started_at: Timestamp(0), uid: RunUid(LIST_SCANNED_MAX as u128 - 1) };
+    assert_eq!(first, RunPage { runs: vec![], next: Some(last_seen) });
+    assert_eq!(page(&*disk, 1, &filter, first.next, 10).unwrap(), RunPage::default());
+}
