@@ -97,6 +97,11 @@ impl Cluster {
         self.ports.keys().map(|id| self.endpoint(*id)).collect()
     }
 
+    /// Every node's address for HTTP, by node id, living or not.
+    pub fn http_addresses(&self) -> Vec<String> {
+        self.ports.values().map(|(_, http)| format!("127.0.0.1:{http}")).collect()
+    }
+
     /// Process ids by node id.
     pub fn pids(&self) -> BTreeMap<u64, u32> {
         self.alive.iter().map(|(id, process)| (*id, process.pid())).collect()

@@ -1,1 +1,0 @@
-//! quorus-benches
