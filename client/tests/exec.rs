@@ -7,7 +7,7 @@ mod fake;
 use fake::{FakeNode, Script, Session};
 use quorus_client::{
     Worker,
-    executors::{Exec, exec},
+    executors::{Exec, exec, replay},
     v1::{self, task_outcome, work_response},
 };
 use serde_json::{Value, json};
@@ -139,6 +139,30 @@ async fn streams_are_capped_and_flagged() {
 async fn what_the_command_leaves_behind_does_not_hold_the_attempt() {
     let output = succeeds(json!({"command": "sleep 1000 & echo started"})).await;
     assert_eq!(output["stdout"], "started\n");
+}
+
+#[tokio::test]
+async fn replay_waits_the_scaled_time_or_until_it_is_told_to_stop() {
+    let node = FakeNode::start(Script::default());
+    let worker = Worker::builder([&node.endpoint]).concurrency(2).register("replay", |context| replay(context, 0.001)).build().unwrap();
+    let worker = tokio::spawn(async move { worker.run(std::future::pending()).await.unwrap() });
+    let mut session = node.session().await;
+    session.registered(30_000);
+    let task = |lease: &'static str, input: Value| v1::Task {
+        lease: lease.into(),
+        r#type: "replay".to_owned(),
+        input: Some(v1::Payload { data: input.to_string().into(), encoding: "json".to_owned() }),
+        ..Default::default()
+    };
+    session.task(task("endless", json!({"program": "p", "runtime_seconds": 1e8})));
+    session.task(task("short", json!({"program": "p", "runtime_seconds": 12.5})));
+    let outcome = session.outcome().await;
+    let Some(task_outcome::Result::Succeeded(payload)) = outcome.result else { panic!("{outcome:?}") };
+    assert_eq!(serde_json::from_slice::<Value>(&payload.data).unwrap(), json!({"program": "p", "slept_ms": 12}));
+    session.send(work_response::Message::Cancel(v1::CancelTask { lease: "endless".into(), reason: String::new(), grace_ms: 60_000 }));
+    let outcome = session.outcome().await;
+    assert!(matches!(outcome.result, Some(task_outcome::Result::Cancelled(v1::TaskCancelled { nothing_done: true }))), "{outcome:?}");
+    worker.abort();
 }
 
 /// Waits until a process is gone. The kernel's own news comes through a pipe: the reader sees its end when the last writer is dead.

@@ -53,7 +53,7 @@ struct Cli {
 enum Command {
     /// Check workflow definitions without a cluster
     Validate(validate::Args),
-    /// Show what a run of a workflow would do, without a cluster
+    /// Show what a run of a workflow would do; needs no cluster
     Plan(plan::Args),
     /// Make workflow definitions known to the cluster
     Apply(apply::Args),
@@ -106,7 +106,7 @@ pub(crate) fn main() -> ExitCode {
 async fn run(command: Command, globals: &Globals) -> Result<(), Failure> {
     match command {
         Command::Validate(args) => validate::run(&args, globals),
-        Command::Plan(args) => plan::run(&args, globals),
+        Command::Plan(args) => plan::run(&args, globals).await,
         Command::Apply(args) => apply::run(args, globals).await,
         Command::Workflows(command) => workflows::run(command, globals).await,
         Command::Start(args) => start::run(args, globals).await,

@@ -1,12 +1,14 @@
-//! `quorus plan`: what a run would do. Executes nothing, needs no cluster.
+//! `quorus plan`: what a run would do. Executes nothing, and needs no cluster unless `--server` asks for its opinion.
 
-use std::fmt::Write;
+use std::{collections::BTreeMap, fmt::Write};
 
-use quorus_client::v1;
-use quorus_engine::{Plan, PlannedKind, PlannedStep};
+use quorus_client::v1::{self, PlanWorkflowResponse, PlannedStep, plan_workflow_request::Definition};
+use quorus_engine::Plan;
+use quorus_spec::{Diagnostic, Loaded, render_all};
 
 use super::{
-    args::Globals,
+    args::{Format, Globals},
+    client,
     failure::Failure,
     render, source, term,
     text::{cut, plural},
@@ -17,24 +19,45 @@ pub(crate) struct Args {
     /// File with one workflow, or - for stdin
     #[arg(long, short, value_name = "FILE")]
     file: String,
+    /// Let the cluster plan it, for example because its version is another one
+    #[arg(long)]
+    server: bool,
 }
 
-pub(crate) fn run(args: &Args, globals: &Globals) -> Result<(), Failure> {
-    let loaded = source::load_one(&args.file)?;
-    let response = || v1::PlanWorkflowResponse {
-        steps: loaded.plan.steps.iter().map(|step| planned(step, &loaded.plan)).collect(),
-        problems: loaded.warnings.iter().map(Into::into).collect(),
-        critical_path: critical_path(&loaded.plan).iter().map(|step| step.id.as_str().to_owned()).collect(),
-    };
-    term::print_as(globals, || render::value(&response()), || levels(&loaded.plan))
+pub(crate) async fn run(args: &Args, globals: &Globals) -> Result<(), Failure> {
+    let (name, plan) = if args.server { of_server(args, globals).await? } else { of_this_program(&source::load_one(&args.file)?) };
+    term::print_as(globals, || render::value(&plan), || levels(&name, &plan))
 }
 
-fn planned(step: &PlannedStep, plan: &Plan) -> v1::PlannedStep {
+/// The cluster's plan; an error if it finds mistakes.
+async fn of_server(args: &Args, globals: &Globals) -> Result<(String, PlanWorkflowResponse), Failure> {
+    let source = source::read_one(&args.file)?;
+    let definition = Definition::Source(v1::Source { text: source.text.clone(), name: source.name.clone() });
+    let plan = client::connect(globals)?.plan_workflow(v1::PlanWorkflowRequest { definition: Some(definition) }).await?;
+    if globals.output == Format::Table || plan.steps.is_empty() {
+        let found: Vec<_> = plan.problems.iter().map(|problem| Diagnostic::from_problem(problem, &source.text, &source.name)).collect();
+        term::note(&render_all(&found, &source.text, true));
+    }
+    if plan.problems.iter().any(|problem| !problem.warning) {
+        return Err(Failure::silent(quorus_client::exit_code::ERROR));
+    }
+    Ok((source.name, plan))
+}
+
+fn of_this_program(loaded: &Loaded) -> (String, PlanWorkflowResponse) {
+    let plan = &loaded.plan;
+    let steps: Vec<_> = plan.steps.iter().map(|step| planned(step, plan)).collect();
+    let critical_path = critical_path(&steps);
+    let problems = loaded.warnings.iter().map(Into::into).collect();
+    (plan.name.clone(), PlanWorkflowResponse { steps, problems, critical_path })
+}
+
+fn planned(step: &quorus_engine::PlannedStep, plan: &Plan) -> PlannedStep {
     let task = step.kind.task();
-    v1::PlannedStep {
+    PlannedStep {
         step: step.id.as_str().to_owned(),
         kind: step.kind.name().to_owned(),
-        needs: needs(step, plan),
+        needs: step.needs.iter().map(|&index| plan.steps[index].id.as_str().to_owned()).collect(),
         level: step.level,
         queue: task.map(|task| task.queue.clone()).unwrap_or_default(),
         task_type: task.map(|task| task.task_type.clone()).unwrap_or_default(),
@@ -42,61 +65,45 @@ fn planned(step: &PlannedStep, plan: &Plan) -> v1::PlannedStep {
     }
 }
 
-fn needs(step: &PlannedStep, plan: &Plan) -> Vec<String> {
-    step.needs.iter().map(|&index| plan.steps[index].id.as_str().to_owned()).collect()
-}
-
-/// The longest chain of needs, first to last.
-fn critical_path(plan: &Plan) -> Vec<&PlannedStep> {
-    // The first of the deepest, so that the answer is always the same.
-    let mut path: Vec<_> = plan.steps.iter().rev().max_by_key(|step| step.level).into_iter().collect();
-    while let Some(before) =
-        path.last().and_then(|step| step.needs.iter().map(|&index| &plan.steps[index]).rev().max_by_key(|need| need.level))
-    {
-        path.push(before);
+/// The longest chain of needs, first to last. Of several the first, so that the answer is always the same.
+fn critical_path(steps: &[PlannedStep]) -> Vec<String> {
+    let by_id: BTreeMap<_, _> = steps.iter().map(|step| (step.step.as_str(), step)).collect();
+    let mut path: Vec<_> = steps.iter().rev().max_by_key(|step| step.level).into_iter().collect();
+    while let Some(step) = path.last() {
+        let needs = step.needs.iter().rev().filter_map(|id| by_id.get(id.as_str()));
+        let Some(longest) = needs.max_by_key(|need| need.level) else { break };
+        path.push(longest);
     }
-    path.reverse();
-    path
+    path.iter().rev().map(|step| step.step.clone()).collect()
 }
 
 /// One block per level: steps of one level can run side by side.
-fn levels(plan: &Plan) -> String {
+fn levels(name: &str, plan: &PlanWorkflowResponse) -> String {
     let deepest = plan.steps.iter().map(|step| step.level).max().unwrap_or_default();
-    let mut text = format!("workflow {} · {} · {}\n", plan.name, plural(plan.steps.len(), "step"), plural(deepest as usize + 1, "level"));
-    let width = plan.steps.iter().map(|step| step.id.as_str().len()).max().unwrap_or_default();
+    let mut text = format!("workflow {name} · {} · {}\n", plural(plan.steps.len(), "step"), plural(deepest as usize + 1, "level"));
+    let width = plan.steps.iter().map(|step| step.step.len()).max().unwrap_or_default();
     for level in 0..=deepest {
         let steps: Vec<_> = plan.steps.iter().filter(|step| step.level == level).collect();
         let _ = writeln!(text, "\n{level:>3} ┐");
         for (position, step) in steps.iter().enumerate() {
             let branch = if position + 1 == steps.len() { "└─" } else { "├─" };
-            let line = format!("    {branch} {:width$}  {}{}", step.id.as_str(), what(step), after(step, plan));
+            let line = format!("    {branch} {:width$}  {}{}", step.step, what(step), after(&step.needs));
             let _ = writeln!(text, "{}", line.trim_end());
         }
     }
-    let path: Vec<_> = critical_path(plan).iter().map(|step| step.id.as_str()).collect();
-    let _ = write!(text, "\ncritical path: {} ({})\n", path.join(" → "), plural(path.len(), "step"));
+    let _ = write!(text, "\ncritical path: {} ({})\n", plan.critical_path.join(" → "), plural(plan.critical_path.len(), "step"));
     text
 }
 
 fn what(step: &PlannedStep) -> String {
-    let mut text = match &step.kind {
-        PlannedKind::Task(task) => {
-            let retry = if task.retry.max_attempts > 1 { format!(", up to {} attempts", task.retry.max_attempts) } else { String::new() };
-            format!("task {} on {}{retry}", task.task_type, task.queue)
-        }
-        other => other.name().to_owned(),
-    };
-    if let Some(condition) = step.condition() {
-        let _ = write!(text, ", if {}", cut(condition, 60));
-    }
-    text
+    let kind = if step.task_type.is_empty() { step.kind.clone() } else { format!("task {} on {}", step.task_type, step.queue) };
+    if step.condition.is_empty() { kind } else { format!("{kind}, if {}", cut(&step.condition, 60)) }
 }
 
-fn after(step: &PlannedStep, plan: &Plan) -> String {
-    let needs = needs(step, plan);
+fn after(needs: &[String]) -> String {
     match needs.len() {
         0 => String::new(),
         1..=5 => format!("  ← {}", needs.join(", ")),
-        more => format!("  ← {}, … {} in all", needs[..4].join(", "), more),
+        more => format!("  ← {}, … {more} in all", needs[..4].join(", ")),
     }
 }

@@ -38,6 +38,15 @@ pub(crate) fn read(argument: &str) -> Result<Vec<Source>, Failure> {
     files.iter().map(|path| read_file(path)).collect()
 }
 
+/// Reads an argument that must be one text.
+pub(crate) fn read_one(argument: &str) -> Result<Source, Failure> {
+    let mut sources = read(argument)?;
+    match (sources.pop(), sources.is_empty()) {
+        (Some(source), true) => Ok(source),
+        _ => Err(Failure::usage(format!("`{argument}` has several files, expected one"))),
+    }
+}
+
 /// Reads several arguments.
 pub(crate) fn read_all(arguments: &[String]) -> Result<Vec<Source>, Failure> {
     let sources: Result<Vec<_>, _> = arguments.iter().map(|argument| read(argument)).collect();

@@ -2,7 +2,8 @@
 //!
 //! The group is what is signalled, so that the children of a shell stop, too. When the value is dropped before the process was waited for
 //! (the worker drops an attempt that does not stop in time) the group is killed. When the worker itself is killed, the kernel kills the
-//! process (on Linux), because an attempt must not outlive whoever holds its lease.
+//! process (on Linux), because an attempt must not outlive whoever holds its lease. The kernel takes the end of the *thread* that started
+//! the process for its parent's, so processes are started on the runtime's own threads, which live as long as it does.
 
 use std::{io, process::ExitStatus};
 
