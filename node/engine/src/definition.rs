@@ -1,4 +1,4 @@
-//! A workflow as the engine reads it: the wire message without its wire. Nothing is checked here; [`crate::plan`] does that.
+//! A workflow as the engine reads it: the wire message without its wire. Nothing is checked here; [`crate::plan()`] does that.
 
 use std::collections::BTreeMap;
 

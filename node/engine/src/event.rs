@@ -1,4 +1,4 @@
-//! What happened to a run. Events are the only thing that is replicated; [`crate::fold`] makes state of them.
+//! What happened to a run. Events are the only thing that is replicated; [`crate::fold()`] makes state of them.
 //!
 //! Invariant: an event carries everything that fold needs, so that fold reads no clock, no randomness and no definition.
 //! A changed meaning is a new event kind, never a changed fold.
@@ -79,7 +79,7 @@ pub enum EventKind {
         /// When the next attempt is due, if there is one and it has to wait.
         retry_at: Option<Timestamp>,
     },
-    /// A wait step sleeps.
+    /// A wait step sleeps. Or, if `until` is the time of the event: a step is left to the next decision, because this one is large enough.
     StepWaiting {
         /// Which step.
         step: StepId,
