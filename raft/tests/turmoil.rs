@@ -188,8 +188,7 @@ fn run(seed: u64) -> String {
     assert!(acked.len() > before + 50, "it went on after each fault");
     drop(simulation);
     seed_thread(None);
-    let log = events.0.lock().unwrap().clone();
-    log
+    std::mem::take(&mut *events.0.lock().unwrap())
 }
 
 #[test]
