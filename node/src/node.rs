@@ -269,7 +269,7 @@ async fn register(
         if let Some(cluster) = system.cluster() {
             return Ok(cluster);
         }
-        let leadership = group.leadership().borrow().clone();
+        let leadership = *group.leadership().borrow();
         if leadership.here {
             if proposal.is_none() {
                 let (_, incarnations) = founders.find(identity).await?;

@@ -56,7 +56,7 @@ impl Actor for NodeSupervisor {
             NodeMessage::Changed(shard, leadership) => state.changed(&myself, shard, &leadership).await,
             NodeMessage::Retry(shard) => {
                 let Some(group) = state.groups.get(&shard) else { return Ok(()) };
-                let leadership = group.leadership().borrow().clone();
+                let leadership = *group.leadership().borrow();
                 state.changed(&myself, shard, &leadership).await
             }
         }
@@ -125,7 +125,7 @@ fn watch(group: &Group, root: ActorRef<NodeMessage>) {
     let mut leadership = group.leadership();
     tokio::spawn(async move {
         loop {
-            let now = leadership.borrow_and_update().clone();
+            let now = *leadership.borrow_and_update();
             if root.cast(NodeMessage::Changed(shard, now)).is_err() || leadership.changed().await.is_err() {
                 break;
             }

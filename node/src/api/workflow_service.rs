@@ -38,7 +38,7 @@ impl WorkflowService for Workflows {
         let message = request.into_inner();
         let _permit = self.context.admission.change()?;
         let definition = message.definition.clone().map(|definition| match definition {
-            v1::apply_workflow_request::Definition::Workflow(workflow) => Given::Message(workflow),
+            v1::apply_workflow_request::Definition::Workflow(workflow) => Given::Message(workflow.into()),
             v1::apply_workflow_request::Definition::Source(source) => Given::Text(source),
         });
         let checked = check(definition).map_err(|problems| errors::invalid_workflow(&problems))?;
@@ -95,7 +95,7 @@ impl WorkflowService for Workflows {
     async fn plan_workflow(&self, request: Request<v1::PlanWorkflowRequest>) -> Result<Response<v1::PlanWorkflowResponse>, Status> {
         let _permit = self.context.admission.read()?;
         let definition = request.into_inner().definition.map(|definition| match definition {
-            v1::plan_workflow_request::Definition::Workflow(workflow) => Given::Message(workflow),
+            v1::plan_workflow_request::Definition::Workflow(workflow) => Given::Message(workflow.into()),
             v1::plan_workflow_request::Definition::Source(source) => Given::Text(source),
         });
         Ok(Response::new(match check(definition) {
@@ -170,7 +170,7 @@ impl Workflows {
 
     /// Proposes to the system group; `None` if this node does not lead it.
     async fn propose(&self, group: &Group, command: &SystemCommand) -> Option<Result<SystemAnswer, Status>> {
-        let leadership = group.leadership().borrow().clone();
+        let leadership = *group.leadership().borrow();
         if !leadership.here {
             return None;
         }
@@ -184,7 +184,7 @@ impl Workflows {
 
 /// A definition in one of the two ways in which it may come.
 enum Given {
-    Message(Workflow),
+    Message(Box<Workflow>),
     Text(v1::Source),
 }
 
@@ -217,7 +217,7 @@ fn check(definition: Option<Given>) -> Result<Checked, Vec<v1::Problem>> {
             });
             let warnings = problems.collect();
             match plan {
-                Some(plan) => Ok(Checked { workflow, plan: plan.into(), warnings }),
+                Some(plan) => Ok(Checked { workflow: *workflow, plan: plan.into(), warnings }),
                 None => Err(warnings),
             }
         }

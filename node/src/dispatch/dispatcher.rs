@@ -16,7 +16,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use quorus_engine::{Command, Credits, Timestamp, WorkerId};
+use quorus_engine::{Command, Credits, WorkerId};
 use quorus_proto::{
     peer::{self, LinkResponse, link_response::Message},
     v1,
@@ -335,7 +335,12 @@ impl Dispatcher {
             }
             expired = tables.waiting.expired(wall);
             tables.announce();
-            metrics::gauge!(names::LEASES).set(tables.leases.len() as f64);
+            metrics::gauge!(names::LEASES).set(tables.leases.count() as f64);
+        }
+        for task in expired {
+            let deadline = task.deadline.unwrap_or(wall);
+            let command = Command::ScheduleTimeout { step: task.step.clone(), deadline };
+            self.deliver(&task, Ask::Command(command), None);
         }
         self.send_all(requests);
     }

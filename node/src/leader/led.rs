@@ -58,7 +58,7 @@ impl LedShard {
         if self.group.read_barrier().await.is_err() || self.inner.ended.load(Ordering::Acquire) {
             return false;
         }
-        let now = self.group.leadership().borrow().clone();
+        let now = *self.group.leadership().borrow();
         now.here && now.term == self.term
     }
 

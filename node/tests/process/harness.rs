@@ -265,13 +265,6 @@ pub struct Working {
     task: JoinHandle<()>,
 }
 
-impl Working {
-    pub async fn leave(mut self) {
-        self.stop.take();
-        (&mut self.task).await.unwrap();
-    }
-}
-
 impl Drop for Working {
     fn drop(&mut self) {
         if self.stop.take().is_some() {

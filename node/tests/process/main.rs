@@ -1,5 +1,7 @@
 //! Whole clusters of real processes, with real disks and sockets, judged by what workers outside saw.
 
+#![allow(clippy::unwrap_used, unreachable_pub, reason = "a test that can't go on says so by panicking")]
+
 mod basics;
 mod crashes;
 mod harness;
