@@ -1,6 +1,11 @@
 //! The groups of one process.
 
-use std::{collections::BTreeMap, io, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    io,
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use parking_lot::RwLock;
 use quorus_proto::peer::raft_service_server::RaftServiceServer;
@@ -8,7 +13,7 @@ use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
 use crate::{
-    Error, Fatal, Group, GroupId, NodeId, Options, Peers, ReplicaId, StateMachine,
+    Error, Fatal, Group, GroupId, Index, NodeId, Options, Peers, ReplicaId, StateMachine,
     disk::{Batch, Disk, Durability},
     group::GroupInner,
     keys,
@@ -18,6 +23,9 @@ use crate::{
     supervisor,
     writer::{Alarm, Writer},
 };
+
+/// How often gauges are set.
+const OBSERVE_INTERVAL: Duration = Duration::from_secs(5);
 
 /// A replica that is to run here.
 #[derive(Clone, Debug)]
@@ -53,7 +61,9 @@ impl Host {
             .map_err(|error: io::Error| config_error(format!("cannot start the writer: {error}")))?;
         let links = Arc::new(Links::new(options.node_id, options.cluster_id.clone(), options.election_max, peers));
         let shared = Arc::new(Shared::new(options, raft_config, disk, writer, links));
-        Ok(Self { inner: Arc::new(HostInner { shared, groups: RwLock::default(), tasks: TaskTracker::new() }) })
+        let inner = Arc::new(HostInner { shared, groups: RwLock::default(), tasks: TaskTracker::new() });
+        tokio::spawn(observe(Arc::downgrade(&inner)));
+        Ok(Self { inner })
     }
 
     /// The service to add to the node's gRPC router. Calls before `open` are refused, and tried again by the caller.
@@ -135,5 +145,27 @@ impl HostInner {
 
     pub(crate) fn find(&self, group: GroupId) -> Option<Arc<GroupInner>> {
         self.groups.read().get(&group).cloned()
+    }
+}
+
+/// Keeps the gauges of the groups up to date, as long as the host lives.
+async fn observe(host: Weak<HostInner>) {
+    loop {
+        tokio::time::sleep(OBSERVE_INTERVAL).await;
+        let Some(host) = host.upgrade() else { return };
+        let groups: Vec<_> = host.groups.read().values().cloned().collect();
+        drop(host);
+        for group in groups {
+            let (label, status) = (group.id().to_string(), Group::new(group).status());
+            #[expect(clippy::cast_precision_loss, reason = "a gauge")]
+            let index = |index: Option<Index>| index.unwrap_or(0) as f64;
+            metrics::gauge!("quorus_raft_applied_index", "group" => label.clone()).set(index(status.applied));
+            metrics::gauge!("quorus_raft_last_log_index", "group" => label.clone()).set(index(status.last_log));
+            for replica in status.replicas {
+                let node = replica.node.to_string();
+                metrics::gauge!("quorus_raft_replication_lag_entries", "group" => label.clone(), "node" => node)
+                    .set(index(Some(replica.lag)));
+            }
+        }
     }
 }
