@@ -1,7 +1,7 @@
 //! Ready-made functions for workers.
 //!
-//! - [`exec`] runs commands: `quorus worker exec`.
-//! - [`replay`] waits as long as a recorded program ran: `quorus worker replay`.
+//! - [`exec`](mod@exec) runs commands: `quorus worker exec`.
+//! - [`replay`](mod@replay) waits as long as a recorded program ran: `quorus worker replay`.
 
 mod capture;
 pub mod exec;
