@@ -68,6 +68,10 @@ impl Group {
         Self { inner }
     }
 
+    pub(crate) fn inner(&self) -> &Arc<GroupInner> {
+        &self.inner
+    }
+
     /// Which group this is.
     pub fn id(&self) -> GroupId {
         self.inner.id()

@@ -1,13 +1,13 @@
 //! The groups of one process.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io,
     sync::{Arc, Weak},
     time::Duration,
 };
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use quorus_proto::peer::raft_service_server::RaftServiceServer;
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
@@ -61,7 +61,7 @@ impl Host {
             .map_err(|error: io::Error| config_error(format!("cannot start the writer: {error}")))?;
         let links = Arc::new(Links::new(options.node_id, options.cluster_id.clone(), options.election_max, peers));
         let shared = Arc::new(Shared::new(options, raft_config, disk, writer, links));
-        let inner = Arc::new(HostInner { shared, groups: RwLock::default(), tasks: TaskTracker::new() });
+        let inner = Arc::new(HostInner { shared, groups: RwLock::default(), opening: Mutex::default(), tasks: TaskTracker::new() });
         tokio::spawn(observe(Arc::downgrade(&inner)));
         Ok(Self { inner })
     }
@@ -88,9 +88,7 @@ impl Host {
         if config.initialize && !config.members.contains_key(&config.replica) && !config.learners.contains_key(&config.replica) {
             return Err(Error::Config { group, reason: "this replica is not among its members".to_owned() });
         }
-        if self.inner.groups.read().contains_key(&group) {
-            return Err(Error::AlreadyOpen { group });
-        }
+        let _opening = Opening::begin(&self.inner, group)?;
         let shared = &self.inner.shared;
         let is_new = shared.claim(&config).await?;
         // A new replica has promised nothing to anyone.
@@ -135,7 +133,32 @@ impl Host {
 pub(crate) struct HostInner {
     shared: Arc<Shared>,
     groups: RwLock<BTreeMap<GroupId, Arc<GroupInner>>>,
+    /// Groups whose opening has begun; they must not be opened a second time meanwhile.
+    opening: Mutex<BTreeSet<GroupId>>,
     tasks: TaskTracker,
+}
+
+/// A group is being opened, as long as this lives.
+struct Opening<'a> {
+    host: &'a HostInner,
+    group: GroupId,
+}
+
+impl<'a> Opening<'a> {
+    fn begin(host: &'a HostInner, group: GroupId) -> Result<Self, Error> {
+        let first = host.opening.lock().insert(group);
+        if !first {
+            return Err(Error::AlreadyOpen { group });
+        }
+        let opening = Self { host, group };
+        if host.groups.read().contains_key(&group) { Err(Error::AlreadyOpen { group }) } else { Ok(opening) }
+    }
+}
+
+impl Drop for Opening<'_> {
+    fn drop(&mut self) {
+        self.host.opening.lock().remove(&self.group);
+    }
 }
 
 impl HostInner {

@@ -3,11 +3,17 @@
 
 mod support;
 
-use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use quorus_raft::{
-    ApplyError, Entry, Error, GroupConfig, Host, Index, NodeId, Options, Peers, ProposeError, ReadError, StateMachine, TransferError,
+    ApplyError, Entry, Error, GroupConfig, Host, Index, MembershipError, NodeId, Options, Peers, ProposeError, ReadError, StateMachine,
+    TransferError,
     disk::{Batch, Disk, DiskError, RocksDisk, RocksOptions},
 };
 use support::{Book, GROUP, Records, Running, leader, propose};
@@ -290,4 +296,36 @@ async fn a_core_that_stops_is_started_again_and_nothing_is_applied_twice() {
     assert_eq!(support::records(node.disk.as_ref(), group), ["one", "two"]);
     // The other group of the host was not touched.
     assert_eq!(node.group.leadership().borrow().term, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_moves_from_one_node_to_others() {
+    let cluster = Cluster::start(Options::default()).await;
+    let group = GROUP + 1;
+    let first = GroupConfig { group, replica: 1, members: BTreeMap::from([(1, 1)]), learners: BTreeMap::new(), initialize: true };
+    let open = async |node: NodeId, config: &GroupConfig| {
+        cluster.nodes[&node].host.open(config.clone(), Box::new(Records { group })).await.unwrap()
+    };
+    let here = open(1, &first).await;
+    let term = here.leadership().wait_for(|leadership| leadership.here).await.unwrap().term;
+    here.propose(term, Bytes::from("one")).await.unwrap();
+    let mut joining = Vec::new();
+    for (node, replica) in [(2, 2), (3, 3)] {
+        joining.push(open(node, &GroupConfig { replica, initialize: false, ..first.clone() }).await);
+        here.add_learner(replica, node).await.unwrap();
+    }
+    let unknown = here.set_voters(BTreeSet::from([1, 9])).await;
+    assert!(matches!(unknown, Err(MembershipError::Refused { .. })), "{unknown:?}");
+    here.set_voters(BTreeSet::from([1, 2, 3])).await.unwrap();
+    here.set_voters(BTreeSet::from([2, 3])).await.unwrap();
+    let mut leadership = joining[0].leadership();
+    let leader = leadership.wait_for(|leadership| leadership.term > term && leadership.leader.is_some()).await.unwrap().leader;
+    let leading = &joining[usize::from(leader == Some(3))];
+    let term = leading.leadership().wait_for(|leadership| leadership.here).await.unwrap().term;
+    leading.propose(term, Bytes::from("two")).await.unwrap();
+    assert_eq!(leading.status().voters, [(2, 2), (3, 3)]);
+    for (node, group_here) in [(2, &joining[0]), (3, &joining[1])] {
+        group_here.read_barrier().await.unwrap();
+        assert_eq!(support::records(cluster.nodes[&node].disk.as_ref(), group), ["one", "two"]);
+    }
 }

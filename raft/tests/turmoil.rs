@@ -155,7 +155,7 @@ struct World {
 }
 
 impl World {
-    fn new(seed: u64, options: &Options) -> Self {
+    fn new(seed: u64, options: &Options, new_disk: fn() -> MemoryDisk) -> Self {
         seed_thread(Some(seed));
         let mut simulation = turmoil::Builder::new()
             .rng_seed(seed)
@@ -166,7 +166,7 @@ impl World {
             .tcp_capacity(4096)
             .build();
         let (events, acked) = (Events::default(), Acked::default());
-        let disks: BTreeMap<NodeId, Arc<MemoryDisk>> = (1..=3).map(|node| (node, Arc::new(MemoryDisk::new()))).collect();
+        let disks: BTreeMap<NodeId, Arc<MemoryDisk>> = (1..=3).map(|node| (node, Arc::new(new_disk()))).collect();
         for (node, disk) in &disks {
             let (node, disk, events, acked, options) = (*node, Arc::clone(disk), events.clone(), Arc::clone(&acked), options.clone());
             simulation.host(name(node), move || run_node(node, Arc::clone(&disk), events.clone(), Arc::clone(&acked), options.clone()));
@@ -241,7 +241,7 @@ impl World {
 
 /// The leader is cut off for a while, then the next one loses power and comes back.
 fn two_faults(seed: u64) -> String {
-    let mut world = World::new(seed, &Options::default());
+    let mut world = World::new(seed, &Options::default(), MemoryDisk::new);
     world.run_for(Duration::from_secs(3));
     let (first, before) = (world.leading(), world.acked());
     world.cut_off(first);
@@ -270,9 +270,9 @@ fn the_same_seed_gives_the_same_run() {
 }
 
 /// Many faults in a row, drawn from the seed, with snapshots all the time; then quiet.
-fn storm(seed: u64) -> String {
+fn storm(seed: u64, new_disk: fn() -> MemoryDisk) -> String {
     let options = Options { snapshot_every: 20, keep_logs: 4, ..Options::default() };
-    let mut world = World::new(seed, &options);
+    let mut world = World::new(seed, &options, new_disk);
     let mut state = seed;
     let mut draw = move |below: u64| {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -319,7 +319,13 @@ fn nothing_acknowledged_is_lost_in_any_storm() {
     let range = std::env::var("QUORUS_SEEDS").unwrap_or_else(|_| "0..12".to_owned());
     let (from, to) = range.split_once("..").unwrap();
     for seed in from.parse().unwrap()..to.parse::<u64>().unwrap() {
-        let result = std::panic::catch_unwind(|| storm(seed));
+        let result = std::panic::catch_unwind(|| storm(seed, MemoryDisk::new));
         assert!(result.is_ok(), "seed {seed} failed");
     }
+}
+
+#[test]
+fn a_storm_notices_disks_that_lie_about_syncs() {
+    let noticed = (0..3).filter(|seed| std::panic::catch_unwind(|| storm(*seed, MemoryDisk::lying)).is_err()).count();
+    assert_eq!(noticed, 3);
 }

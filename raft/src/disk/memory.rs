@@ -27,6 +27,8 @@ struct Inner {
     unsynced: Vec<Batch>,
     /// Everything fails from now on.
     broken: bool,
+    /// Syncs do nothing.
+    lying: bool,
 }
 
 /// Views share the maps; the first write while a view lives copies the map it changes.
@@ -39,6 +41,11 @@ impl MemoryDisk {
     /// An empty disk.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// A disk that says that it synced, and did not: what a test that is worth something has to notice.
+    pub fn lying() -> Self {
+        Self { inner: Mutex::new(Inner { lying: true, ..Inner::default() }) }
     }
 
     /// The power fails: what was not synced is gone.
@@ -132,7 +139,7 @@ impl Disk for MemoryDisk {
         }
         inner.current.write(&batch);
         inner.unsynced.push(batch);
-        if durability == Durability::Synced {
+        if durability == Durability::Synced && !inner.lying {
             for batch in std::mem::take(&mut inner.unsynced) {
                 inner.durable.write(&batch);
             }
