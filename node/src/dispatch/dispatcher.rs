@@ -197,15 +197,20 @@ impl Dispatcher {
         self.inner.tables.lock().leases.remove(uid, step);
     }
 
-    /// A run has ended. What it left (a terminated run leaves attempts without an end of their own) is stopped and forgotten.
+    /// A lease was ended by an applied decision that its worker does not know of: forget it, and tell the worker.
+    pub fn cut(&self, uid: quorus_engine::RunUid, step: &quorus_engine::StepId, reason: &str) {
+        let mut tables = self.inner.tables.lock();
+        if let Some(lease) = tables.leases.remove(uid, step) {
+            tables.tell_to_stop(&lease, reason);
+        }
+    }
+
+    /// A run has ended: what it left is stopped and forgotten.
     pub fn run_ended(&self, uid: quorus_engine::RunUid, reason: &str) {
         let mut tables = self.inner.tables.lock();
         tables.waiting.remove_run(uid);
         for lease in tables.leases.remove_run(uid) {
-            if let Some(known) = lease.session.and_then(|session| tables.sessions.get(session).map(|known| (session, known))) {
-                let cancel = v1::CancelTask { lease: lease.name.encode(), reason: reason.to_owned(), grace_ms: 0 };
-                send(&known.1.link, Message::Cancel(peer::CancelPushed { session: known.0.session, cancel: Some(cancel) }));
-            }
+            tables.tell_to_stop(&lease, reason);
         }
     }
 
@@ -386,6 +391,14 @@ impl Dispatcher {
 }
 
 impl Tables {
+    /// Tells the worker of a lease that is over to stop at once.
+    fn tell_to_stop(&self, lease: &Entry, reason: &str) {
+        let Some(session) = lease.session else { return };
+        let Some(known) = self.sessions.get(session) else { return };
+        let cancel = v1::CancelTask { lease: lease.name.encode(), reason: reason.to_owned(), grace_ms: 0 };
+        send(&known.link, Message::Cancel(peer::CancelPushed { session: session.session, cancel: Some(cancel) }));
+    }
+
     /// Tells every gateway how many tasks wait, where that has changed.
     fn announce(&mut self) {
         let now: BTreeMap<String, usize> = self.waiting.lengths().map(|(queue, waiting)| (queue.to_owned(), waiting)).collect();

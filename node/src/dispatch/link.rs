@@ -7,7 +7,7 @@ use std::pin::pin;
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
-use quorus_engine::{Command, Outcome};
+use quorus_engine::{Command, Outcome, Payload};
 use quorus_proto::{
     peer::{self, LinkRequest, LinkResponse, link_request, link_response},
     v1,
@@ -76,6 +76,10 @@ fn renew_leases(dispatcher: &Dispatcher, key: SessionKey, link: &LinkSender, ren
         let Some(name) = LeaseName::decode(&progress.lease) else { continue };
         dispatcher.progress(&name);
         let Some(checkpoint) = progress.checkpoint else { continue };
+        if checkpoint.data.len() > Payload::BYTES_MAX {
+            tracing::warn!(run = %name.key, step = %name.attempt.step, bytes = checkpoint.data.len(), "a checkpoint is too large to be kept");
+            continue;
+        }
         // A checkpoint is acknowledged with its lease, after commit.
         let place = renewed.iter().position(|other| *other == name);
         if let Some(place) = place {

@@ -52,7 +52,10 @@ impl Effects<'_> {
                 }
                 EventKind::StepCheckpointed { .. } | EventKind::RunFailing { .. } | EventKind::RunCancelRequested { .. } => {}
                 EventKind::AttemptEnded { step, outcome, retry_at, .. } => {
-                    self.dispatcher.closed(uid, step);
+                    match not_from_the_worker(outcome) {
+                        Some(reason) => self.dispatcher.cut(uid, step, reason),
+                        None => self.dispatcher.closed(uid, step),
+                    }
                     self.arm(uid, Some(step), TimerKind::Due, *retry_at);
                     metrics::counter!(names::ATTEMPTS, "outcome" => label(outcome)).increment(1);
                 }
@@ -154,6 +157,16 @@ impl Effects<'_> {
 
 fn seconds_between(from: Timestamp, to: Timestamp) -> f64 {
     (to.0.saturating_sub(from.0)) as f64 / 1000.0
+}
+
+/// Why an attempt is over if its worker did not say so itself, and so has to be told. (One that stopped because it was asked to ignores it.)
+fn not_from_the_worker(outcome: &Outcome) -> Option<&'static str> {
+    match outcome {
+        Outcome::Succeeded(_) | Outcome::Failed(_) | Outcome::Released(_) => None,
+        Outcome::TimedOut(_) => Some("the attempt timed out"),
+        Outcome::Abandoned(_) => Some("the lease was lost"),
+        Outcome::Cancelled { .. } => Some("the attempt was cancelled"),
+    }
 }
 
 fn label(outcome: &Outcome) -> &'static str {
