@@ -53,7 +53,7 @@ pub(crate) struct Globals {
     /// How long a call may take, with all its tries; and how long to wait for a run [default: 15s for calls, no bound for waiting]
     #[arg(long, global = true, value_name = "DURATION", value_parser = duration)]
     pub(crate) timeout: Option<Duration>,
-    /// Name that is recorded with changes, unverified [default: $USER@host]
+    /// Name that is recorded with changes, unverified (default: $USER@host)
     #[arg(long = "as", global = true, value_name = "SUBJECT")]
     pub(crate) subject: Option<String>,
     /// Write only what was asked for: no progress, no notes

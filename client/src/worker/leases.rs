@@ -13,7 +13,7 @@
 //! it is gone *by* the deadline: from then on somebody else may hold a lease on the same step.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet},
     time::Duration,
 };
 
@@ -22,11 +22,10 @@ use quorus_proto::v1::{
     CancelTask, Heartbeat, HeartbeatAck, OutcomeAck, Payload, Task, TaskOutcome, TaskProgress, WorkRequest, work_request::Message,
 };
 
+use super::over::Over;
+
 /// Time since the worker began, on its monotonic clock.
 pub(super) type Moment = Duration;
-
-/// How many leases that are over are remembered. A copy of a task arrives within one session change, long before this many others end.
-const OVER_MAX: usize = 16 * 1024;
 
 /// What the shell is to do.
 #[derive(Clone, Debug, PartialEq)]
@@ -92,8 +91,7 @@ pub(super) struct Leases {
     soon_at: Option<Moment>,
     /// No running lease has to be stopped before this.
     earliest_stop: Moment,
-    over: BTreeSet<Bytes>,
-    over_order: VecDeque<Bytes>,
+    over: Over,
 }
 
 /// How long before its deadline an attempt begins to be stopped.
@@ -115,8 +113,7 @@ impl Leases {
             regular_at: None,
             soon_at: None,
             earliest_stop: Moment::MAX,
-            over: BTreeSet::new(),
-            over_order: VecDeque::new(),
+            over: Over::default(),
         }
     }
 
@@ -222,6 +219,11 @@ impl Leases {
         for lease in ack.lost {
             actions.extend(self.stop(&lease, Duration::ZERO, StopReason::Lost));
         }
+        if !self.beats.contains_key(&ack.id) {
+            return actions;
+        }
+        // A node that answers this one is not silent, whatever became of older ones; their leases have been asked about again.
+        self.beats.retain(|id, beat| *id >= ack.id || beat.answered);
         let Some(beat) = self.beats.get_mut(&ack.id) else { return actions };
         beat.answered = true;
         for lease in ack.renewed {
@@ -248,7 +250,7 @@ impl Leases {
             if let Some(held) = self.held.get_mut(&lease) {
                 held.checkpoint_sent = false;
             }
-            self.hurry(lease, now + self.interval / 5);
+            self.hurry(lease, now + self.ask_again_after());
         }
         if self.urgent.is_empty() {
             self.soon_at = None;
@@ -288,6 +290,11 @@ impl Leases {
         beats.chain((self.earliest_stop != Moment::MAX).then_some(self.earliest_stop)).min()
     }
 
+    /// How long to wait for a decision about a lease before asking again: its shard may just be choosing a leader.
+    fn ask_again_after(&self) -> Duration {
+        self.interval / 5
+    }
+
     /// How long a heartbeat may stay without any answer before another node is tried: short enough for a second try in each lease.
     fn silence_max(&self) -> Duration {
         self.interval / 2
@@ -320,14 +327,7 @@ impl Leases {
     fn forget(&mut self, lease: &Bytes) {
         self.held.remove(lease);
         self.urgent.remove(lease);
-        if self.over.insert(lease.clone()) {
-            self.over_order.push_back(lease.clone());
-        }
-        while self.over_order.len() > OVER_MAX {
-            if let Some(oldest) = self.over_order.pop_front() {
-                self.over.remove(&oldest);
-            }
-        }
+        self.over.remember(lease.clone());
         if self.held.is_empty() {
             self.beats.clear();
             (self.regular_at, self.soon_at, self.earliest_stop) = (None, None, Moment::MAX);
@@ -346,6 +346,14 @@ impl Leases {
 
     /// A heartbeat about everything if the regular time has come, else about what is urgent.
     fn heartbeat(&mut self, now: Moment) -> Option<Action> {
+        // What went along with a heartbeat that nobody answered goes along again.
+        let after = self.ask_again_after();
+        let unanswered = self.beats.values().filter(|beat| !beat.answered && beat.sent_at + after <= now);
+        for lease in unanswered.flat_map(|beat| beat.checkpoints.keys()) {
+            if let Some(held) = self.held.get_mut(lease) {
+                held.checkpoint_sent = false;
+            }
+        }
         let leases: Vec<Bytes> = if self.regular_at.is_some_and(|at| at <= now) {
             self.regular_at = Some(now + self.interval);
             self.held.keys().cloned().collect()
@@ -356,6 +364,10 @@ impl Leases {
         self.soon_at = None;
         if leases.is_empty() {
             return None;
+        }
+        // Until the answer takes them out again.
+        for lease in &leases {
+            self.hurry(lease.clone(), now + self.ask_again_after());
         }
         let mut beat = Beat { sent_at: now, answered: false, undecided: leases.iter().cloned().collect(), checkpoints: BTreeMap::new() };
         let mut progress = Vec::new();

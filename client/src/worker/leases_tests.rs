@@ -122,10 +122,25 @@ fn the_first_heartbeat_comes_early_enough_for_a_second_try() {
     let mut leases = connected();
     leases.task(s(100), task("a"));
     assert_eq!(leases.next_tick(), Some(s(105)));
-    assert_eq!(beat(&leases.tick(s(105))).leases, [lease("a")]);
-    // No answer: another node is tried at 110, five seconds before the first deadline.
+    // No answer: it is asked again, and another node is tried at 110, five seconds before the first deadline.
+    for at in [105, 107, 109] {
+        assert_eq!(beat(&leases.tick(s(at))).leases, [lease("a")]);
+    }
     assert_eq!(leases.next_tick(), Some(s(110)));
     assert_eq!(leases.tick(s(110)), [Action::LeaveNode]);
+}
+
+#[test]
+fn a_heartbeat_that_got_lost_is_no_reason_to_leave_a_node_that_answers_the_next_one() {
+    let mut leases = connected();
+    leases.task(s(0), task("a"));
+    let payload = Payload { data: Bytes::from_static(b"1"), encoding: String::new() };
+    leases.checkpoint(s(5), &lease("a"), 1, payload.clone());
+    let again = leases.tick(s(7));
+    assert_eq!(beat(&again).progress[0].checkpoint, Some(payload), "the checkpoint got lost with it");
+    let id = beat(&again).id;
+    assert_eq!(leases.heartbeat_ack(s(7), ack(id, &["a"], &[])), [Action::Committed { lease: lease("a"), number: 1 }]);
+    assert_eq!(leases.tick(s(10)), []);
 }
 
 #[test]

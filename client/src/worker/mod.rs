@@ -22,6 +22,7 @@ mod leases;
 #[cfg(test)]
 mod leases_tests;
 mod link;
+mod over;
 mod registry;
 
 pub use builder::{Worker, WorkerBuilder, WorkerError};
