@@ -30,20 +30,26 @@ impl Node {
     }
 }
 
-/// Asks every node.
-pub(crate) async fn ask(addresses: &[String]) -> anyhow::Result<Vec<Node>> {
+/// Asks every node. CPU time is taken from the system where the process is known, in finer grain than a node tells.
+pub(crate) async fn ask(addresses: &[String], pids: &[u32]) -> anyhow::Result<Vec<Node>> {
     let mut nodes = Vec::new();
-    for address in addresses {
+    for (index, address) in addresses.iter().enumerate() {
         let text = timeout(PATIENCE, get_metrics(address)).await.unwrap_or_else(|_| anyhow::bail!("silence"));
         let text = text.with_context(|| format!("asking http://{address}/metrics"))?;
-        nodes.push(parse(address, &text).with_context(|| format!("http://{address}/metrics lacks the figures of the process"))?);
+        let mut node = parse(address, &text).with_context(|| format!("http://{address}/metrics lacks the figures of the process"))?;
+        node.cpu_seconds = pids.get(index).and_then(|pid| cpu_seconds(&pid.to_string())).unwrap_or(node.cpu_seconds);
+        nodes.push(node);
     }
     Ok(nodes)
 }
 
 /// CPU time of this process (clients and worker), where the system tells it.
 pub(crate) fn own_cpu_seconds() -> Option<f64> {
-    let stat = fs::read_to_string("/proc/self/stat").ok()?;
+    cpu_seconds("self")
+}
+
+fn cpu_seconds(pid: &str) -> Option<f64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name before the last parenthesis may hold anything; user and system time are the 12th and 13th field after it.
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
     let mut seconds = || Some(fields.next()?.parse::<f64>().ok()? / TICKS_PER_SECOND);

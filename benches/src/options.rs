@@ -42,6 +42,9 @@ pub(crate) struct Options {
     /// The queue of the tasks.
     #[arg(long, global = true, default_value = "bench")]
     pub(crate) queue: String,
+    /// Tasks that a worker takes at a time. The default gives the leader of every shard room for more tasks than there are.
+    #[arg(long, global = true, default_value_t = 4_096)]
+    pub(crate) capacity: usize,
     /// Execute no tasks in this process: `quorus-bench worker` runs elsewhere.
     #[arg(long, global = true)]
     pub(crate) no_worker: bool,
@@ -73,7 +76,7 @@ pub(crate) enum Work {
     /// Starts only: each run has one `set` step, which ends with the start, so a run is one committed record and no task.
     Start(Start),
     /// Execute the tasks of load tools that run with --no-worker, until Ctrl-C.
-    Worker(Worker),
+    Worker,
 }
 
 /// `chain`.
@@ -113,14 +116,6 @@ pub(crate) struct Start {
     /// Calls that go on at a time.
     #[arg(long, default_value_t = 64)]
     pub(crate) concurrency: usize,
-}
-
-/// `worker`.
-#[derive(Args, Clone, Copy, Debug, Serialize)]
-pub(crate) struct Worker {
-    /// Tasks at a time.
-    #[arg(long, default_value_t = 1_024)]
-    pub(crate) capacity: usize,
 }
 
 /// How a result is printed.

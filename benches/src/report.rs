@@ -1,6 +1,9 @@
 //! A result, for people and for programs.
 
-use std::io::{self, Write};
+use std::{
+    collections::BTreeMap,
+    io::{self, Write},
+};
 
 use serde::Serialize;
 
@@ -21,8 +24,8 @@ pub(crate) struct Report<'a> {
     pub(crate) steps_per_second: f64,
     pub(crate) run_latency_ms: Option<Summary>,
     pub(crate) step_latency_ms: Option<Summary>,
-    /// Calls that had to be repeated.
-    pub(crate) retries: u64,
+    /// Calls that had to be repeated, by reason.
+    pub(crate) retries: BTreeMap<String, u64>,
     /// CPU time of this process: clients and, unless it is elsewhere, worker.
     pub(crate) client_cpu_seconds: Option<f64>,
     pub(crate) nodes: Vec<Node>,
@@ -53,8 +56,8 @@ impl Report<'_> {
                 writeln!(out, "{name:<20} p50 {p50:.2} ms, p90 {p90:.2}, p99 {p99:.2}, p99.9 {p999:.2}, max {max:.2}")?;
             }
         }
-        if self.retries > 0 {
-            writeln!(out, "{:<20} {}", "repeated calls", self.retries)?;
+        for (reason, count) in &self.retries {
+            writeln!(out, "{:<20} {count} because of {reason}", "repeated calls")?;
         }
         if let Some(seconds) = self.client_cpu_seconds {
             writeln!(out, "{:<20} {seconds:.2} s CPU", "clients and worker")?;

@@ -19,13 +19,12 @@ use crate::{
 
 /// How long an own cluster may take to be ready.
 const READY_PATIENCE: Duration = Duration::from_secs(60);
-/// A worker takes no more than this at a time: a task waits in a queue of the cluster as well as in one of the worker.
-const CAPACITY_MAX: usize = 4_096;
-
 /// Where the load goes.
 struct Target {
     endpoints: Vec<String>,
     http: Vec<String>,
+    /// Process ids in the order of `http`, where they are known.
+    pids: Vec<u32>,
     own: Option<(Cluster, Option<TempDir>)>,
 }
 
@@ -33,7 +32,7 @@ struct Target {
 pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
     let mut target = Target::of(options).await?;
     let result = match &options.work {
-        Work::Worker(worker) => serve(&target.endpoints, &options.queue, worker.capacity).await,
+        Work::Worker => serve(&target.endpoints, &options.queue, options.capacity).await,
         _ => load(options, &target).await,
     };
     if let Some((cluster, _)) = &mut target.own {
@@ -45,7 +44,7 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
 impl Target {
     async fn of(options: &Options) -> anyhow::Result<Self> {
         let Some(count) = options.cluster else {
-            return Ok(Self { endpoints: options.endpoints.clone(), http: options.http.clone(), own: None });
+            return Ok(Self { endpoints: options.endpoints.clone(), http: options.http.clone(), pids: Vec::new(), own: None });
         };
         let quorusd = match &options.quorusd {
             Some(path) => path.clone(),
@@ -58,7 +57,8 @@ impl Target {
         std::fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
         let mut cluster = Cluster::start(&quorusd, &folder, count, &[])?;
         cluster.wait_ready(READY_PATIENCE).await?;
-        Ok(Self { endpoints: cluster.endpoints(), http: cluster.http_addresses(), own: Some((cluster, temporary)) })
+        let (endpoints, http, pids) = (cluster.endpoints(), cluster.http_addresses(), cluster.pids().into_values().collect());
+        Ok(Self { endpoints, http, pids, own: Some((cluster, temporary)) })
     }
 }
 
@@ -74,24 +74,23 @@ async fn load(options: &Options, target: &Target) -> anyhow::Result<()> {
     let clients = Clients::new(&target.endpoints, workload.concurrency, options.connections)?;
     let workflow = workload.apply(clients.of(0)).await?;
     let prefix = format!("bench-{}-", &uuid::Uuid::new_v4().simple().to_string()[..8]);
-    // A warm-up of wide runs would be another measurement; narrow ones warm up the same code.
     let warm_up = options.warm_up.unwrap_or(workload.concurrency);
 
     let clock = Arc::new(StepClock::new(&prefix, warm_up + workload.runs)?);
     let working = if options.no_worker || workload.tasks == 0 {
         None
     } else {
-        let capacity = (workload.concurrency * workload.width).min(CAPACITY_MAX);
-        Some(Working::start(&target.endpoints, &options.queue, capacity, Some(clock.clone()))?)
+        Some(Working::start(&target.endpoints, &options.queue, options.capacity, Some(clock.clone()))?)
     };
     let load = Arc::new(Load::new(clients, workflow, prefix, Duration::from_secs(options.patience), &workload));
     let bar = progress(warm_up + workload.runs);
     load.drive(0, warm_up, workload.concurrency, &bar).await.context("warming up")?;
 
-    let (nodes_before, own_before, retries_before) = (nodes::ask(&target.http).await?, nodes::own_cpu_seconds(), load.clients.retries());
+    let (nodes_before, own_before) = (nodes::ask(&target.http, &target.pids).await?, nodes::own_cpu_seconds());
+    load.clients.forget_retries();
     clock.measure();
     let outcome = load.drive(warm_up, workload.runs, workload.concurrency, &bar).await;
-    let (nodes_after, own_after) = (nodes::ask(&target.http).await, nodes::own_cpu_seconds());
+    let (nodes_after, own_after) = (nodes::ask(&target.http, &target.pids).await, nodes::own_cpu_seconds());
     bar.finish_and_clear();
     let outcome = outcome?;
     if let Some(working) = working {
@@ -110,7 +109,7 @@ async fn load(options: &Options, target: &Target) -> anyhow::Result<()> {
         steps_per_second: steps as f64 / seconds,
         run_latency_ms: outcome.latencies.summary(),
         step_latency_ms: clock.latencies().summary().filter(|_| workload.sequential),
-        retries: load.clients.retries() - retries_before,
+        retries: load.clients.retries(),
         client_cpu_seconds: own_after.zip(own_before).map(|(after, before)| after - before),
         nodes: nodes.collect(),
     }

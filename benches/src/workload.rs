@@ -12,7 +12,6 @@ pub(crate) const TASK_TYPE: &str = "bench";
 /// A workload.
 #[derive(Debug)]
 pub(crate) struct Workload {
-    /// The workflow, without its name in the request's way.
     workflow: v1::Workflow,
     /// Runs to measure.
     pub(crate) runs: usize,
@@ -20,8 +19,6 @@ pub(crate) struct Workload {
     pub(crate) concurrency: usize,
     /// Tasks of each run.
     pub(crate) tasks: usize,
-    /// Tasks that can be ready at a time in one run.
-    pub(crate) width: usize,
     /// A task begins when the one before it has ended, so that the time between them is a latency.
     pub(crate) sequential: bool,
 }
@@ -47,20 +44,20 @@ impl Workload {
                 let steps = (0..chain.steps).map(|index| step(index, needs(index), task())).collect();
                 let workflow = workflow(format!("bench-chain-{}", chain.steps), steps);
                 let (runs, concurrency, tasks) = (chain.runs, chain.concurrency, chain.steps);
-                Some(Self { workflow, runs, concurrency, tasks, width: 1, sequential: true })
+                Some(Self { workflow, runs, concurrency, tasks, sequential: true })
             }
             Work::Fanout(fanout) => {
                 let steps = (0..fanout.items).map(|index| step(index, Vec::new(), task())).collect();
                 let workflow = workflow(format!("bench-fanout-{}", fanout.items), steps);
                 let (runs, concurrency, tasks) = (fanout.runs, fanout.concurrency, fanout.items);
-                Some(Self { workflow, runs, concurrency, tasks, width: tasks, sequential: false })
+                Some(Self { workflow, runs, concurrency, tasks, sequential: false })
             }
             Work::Start(start) => {
                 let set = Kind::Set(v1::Template { json: "true".to_owned() });
                 let workflow = workflow("bench-start".to_owned(), vec![step(0, Vec::new(), set)]);
-                Some(Self { workflow, runs: start.runs, concurrency: start.concurrency, tasks: 0, width: 0, sequential: false })
+                Some(Self { workflow, runs: start.runs, concurrency: start.concurrency, tasks: 0, sequential: false })
             }
-            Work::Worker(_) => None,
+            Work::Worker => None,
         }
     }
 
@@ -111,6 +108,6 @@ mod tests {
         let workload = Workload::of(&work, "q").unwrap();
         let steps = workload.workflow.spec.unwrap().steps;
         assert!(steps.iter().all(|step| step.needs.is_empty() && matches!(&step.kind, Some(Kind::Task(task)) if task.queue == "q")));
-        assert_eq!((steps.len(), workload.width), (5, 5));
+        assert_eq!(steps.len(), 5);
     }
 }
