@@ -175,6 +175,13 @@ mod tests {
     }
 
     #[test]
+    fn a_flag_that_is_given_twice_counts_once() {
+        let cli = Cli::try_parse_from(["quorusd", "config", "print", "--shards", "4", "--shards", "8"]).unwrap();
+        let Command::Config(ConfigCommand::Print { settings, .. }) = cli.command else { panic!("not config print: {cli:?}") };
+        assert_eq!(settings.resolve([]).unwrap().0.config.shards, 8);
+    }
+
+    #[test]
     fn dev_passes_flags_after_two_dashes_on() {
         let cli = Cli::try_parse_from(["quorusd", "dev", "--nodes", "3", "--", "--lease", "5s"]).unwrap();
         let Command::Dev(args) = cli.command else { panic!("not dev: {cli:?}") };

@@ -76,6 +76,8 @@ fn flag(setting: &'static Setting) -> Arg {
         .long(setting.flag)
         .value_name(setting.placeholder())
         .value_parser(NonEmptyStringValueParser::new())
+        // Given twice, the last one counts: scripts append to what others wrote.
+        .overrides_with(setting.flag)
         .help(format!("{}{default} [env: {}]", setting.about, setting.env()));
     match table {
         "raft" => arg.help_heading("Consensus"),

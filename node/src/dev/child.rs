@@ -16,6 +16,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Options, console, layout::Place};
 
+/// How nodes log here unless somebody says otherwise: their output is a pipe, but people read it; and they need not read of every election.
+const LOG_DEFAULTS: [(&str, &str); 2] = [("QUORUS_LOG_FORMAT", "human"), ("RUST_LOG", "info,quorus_raft=warn,quorus_node::leader=warn")];
+
 /// A child's end.
 #[derive(Debug)]
 pub(super) struct Exited {
@@ -46,7 +49,6 @@ pub(super) fn start(
         .args(["--listen", &place.grpc.to_string(), "--http-listen", &place.http.to_string()])
         .arg("--data-dir")
         .arg(&place.data)
-        .args(["--log-format", "human"])
         .args(&options.flags)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -55,6 +57,11 @@ pub(super) fn start(
         .process_group(0);
     if !options.quiet && anstream::AutoStream::choice(&std::io::stderr()) != anstream::ColorChoice::Never {
         command.env("CLICOLOR_FORCE", "1");
+    }
+    for (name, text) in LOG_DEFAULTS {
+        if std::env::var_os(name).is_none() {
+            command.env(name, text);
+        }
     }
     die_with_parent(&mut command);
     let mut child = command.spawn().context("starting a node")?;

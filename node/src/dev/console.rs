@@ -43,7 +43,7 @@ fn banner_text(layout: &Layout, pids: &[u32]) -> String {
     let _ = writeln!(out, "Next, in another terminal:");
     let _ = writeln!(out, "  quorus cluster status");
     let _ = writeln!(out, "  quorus worker exec --queue default --concurrency 4");
-    let _ = writeln!(out, "  quorus start -f examples/hello.yaml --watch");
+    let _ = writeln!(out, "  quorus start -f examples/hello.yaml --input '{{\"name\": \"world\"}}' --watch");
     if let (true, Some(pid)) = (nodes > 2, pids.first()) {
         let _ = writeln!(out, "  kill -9 {pid}   # node 1: the others go on");
     }
