@@ -38,7 +38,7 @@ pub fn digest_hex(digest: &[u8; 32]) -> String {
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// A template that is no JSON stays as it is: nothing that passed [`crate::check`] has one.
+/// A template that is no JSON stays as it is: nothing that passed [`fn@crate::check`] has one.
 fn sort(template: &mut Template) {
     if let Ok(mut value) = serde_json::from_str::<serde_json::Value>(&template.json) {
         value.sort_all_objects();

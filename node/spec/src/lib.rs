@@ -1,8 +1,8 @@
 //! Definitions as people write them.
 //!
-//! Text becomes the message `quorus.v1.Workflow` ([`read`]), the message becomes the engine's [`quorus_engine::Definition`]
-//! ([`compile`]), and everything that is wrong on the way is reported at once, with its line, its column and what to do about it
-//! ([`load`] does all three, for the command line and for the server). The way back is [`to_yaml`] and [`to_json_value`].
+//! Text becomes the message `quorus.v1.Workflow` ([`fn@read`]), the message becomes the engine's [`quorus_engine::Definition`]
+//! ([`fn@compile`]), and everything that is wrong on the way is reported at once, with its line, its column and what to do about it
+//! ([`fn@load`] does all three, for the command line and for the server). The way back is [`to_yaml`] and [`to_json_value`].
 //!
 //! ```
 //! let text = r#"

@@ -18,7 +18,7 @@ use crate::{
     walk::Walk,
 };
 
-/// The most diagnostics that [`crate::load`] gives; who has more doesn't read them.
+/// The most diagnostics that [`fn@crate::load`] gives; who has more doesn't read them.
 const DIAGNOSTICS_MAX: usize = 100;
 /// The most that are given a place: counting columns of a text in one long line takes time for each.
 const PLACED_MAX: usize = 10 * DIAGNOSTICS_MAX;

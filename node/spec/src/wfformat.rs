@@ -3,7 +3,7 @@
 //! A task becomes a step of type `replay`, which a `quorus worker replay` stands in for by waiting the recorded run time. The graph is
 //! taken over exactly: same tasks, same edges. Programs, run times and file sizes go along in `with`, the task's own names in its labels.
 //!
-//! Invariants: an import either has all tasks and all edges of the file, and passes [`crate::check`], or it is an error that names every
+//! Invariants: an import either has all tasks and all edges of the file, and passes [`fn@crate::check`], or it is an error that names every
 //! contradiction in the file.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -31,7 +31,7 @@ const RUNTIME_SECONDS_MAX: f64 = 3.2e9;
 /// A file that became a workflow.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Imported {
-    /// Passes [`crate::check`].
+    /// Passes [`fn@crate::check`].
     pub workflow: Workflow,
     /// Number of steps.
     pub tasks: usize,
