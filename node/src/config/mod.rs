@@ -1,7 +1,7 @@
 //! The configuration of a node: file < environment < flags, each value with its origin.
 //!
 //! One table ([`setting::SETTINGS`]) names every setting; flags, environment names, defaults, `config print` and the reference in
-//! `docs/operations.md` follow from it. A layer ([`file`], [`layers`]) only collects texts with their origins; [`resolve`] merges the layers,
+//! `docs/operations.md` follow from it. A layer ([`mod@file`], [`layers`]) only collects texts with their origins; [`mod@resolve`] merges the layers,
 //! gives the texts their types and checks what must hold between them. Everything that is wrong is reported at once, with its place.
 //!
 //! Invariant: a [`Config`] that exists is valid; nobody downstream checks it again.
