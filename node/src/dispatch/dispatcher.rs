@@ -151,7 +151,9 @@ impl Dispatcher {
         let queues = {
             let mut tables = self.inner.tables.lock();
             let queues = tables.sessions.queues(credit.session);
+            let session = credit.session;
             tables.sessions.release(credit);
+            tables.pay(session);
             queues
         };
         self.serve(&queues);
@@ -287,6 +289,7 @@ impl Dispatcher {
         let queues = {
             let mut tables = self.inner.tables.lock();
             tables.sessions.grant(key, credits);
+            tables.pay(key);
             tables.sessions.queues(key)
         };
         self.serve(&queues);
@@ -397,6 +400,14 @@ impl Tables {
         let Some(known) = self.sessions.get(session) else { return };
         let cancel = v1::CancelTask { lease: lease.name.encode(), reason: reason.to_owned(), grace_ms: 0 };
         send(&known.link, Message::Cancel(peer::CancelPushed { session: session.session, cancel: Some(cancel) }));
+    }
+
+    /// Gives the gateway the credits that a session owes, as far as it has them.
+    fn pay(&mut self, key: SessionKey) {
+        let credits = self.sessions.pay(key);
+        if let Some(session) = self.sessions.get(key).filter(|_| credits > 0) {
+            send(&session.link, Message::Returned(peer::ReturnCredits { session: key.session, credits }));
+        }
     }
 
     /// Tells every gateway how many tasks wait, where that has changed.

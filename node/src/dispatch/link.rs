@@ -43,6 +43,7 @@ fn handle(dispatcher: &Dispatcher, number: u64, link: &LinkSender, message: link
                 worker_session: opened.worker_session,
                 queues: opened.queues,
                 credits: 0,
+                owed: 0,
                 link: link.clone(),
             };
             dispatcher.session_opened(key(opened.session), session, &held, opened.shard);

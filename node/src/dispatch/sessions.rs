@@ -40,6 +40,8 @@ pub struct Session {
     pub queues: Vec<String>,
     /// Unspent credits.
     pub credits: u32,
+    /// Credits that the gateway asked back while they were spent: paid as soon as room comes free.
+    pub owed: u32,
     /// The way to its gateway.
     pub link: LinkSender,
 }
@@ -65,6 +67,7 @@ impl Sessions {
         }
         if let Some(known) = self.sessions.get(&key) {
             session.credits = known.credits;
+            session.owed = known.owed;
         }
         self.sessions.insert(key, session);
         true
@@ -124,16 +127,23 @@ impl Sessions {
         Some(credit)
     }
 
-    /// Takes up to `most` unspent credits of a session away; returns how many.
-    pub fn recall(&mut self, key: SessionKey, most: u32) -> u32 {
+    /// Takes `wanted` credits of a session away: unspent ones at once, the others when room comes free. Returns how many at once.
+    pub fn recall(&mut self, key: SessionKey, wanted: u32) -> u32 {
         let Some(session) = self.sessions.get_mut(&key) else { return 0 };
-        let taken = session.credits.min(most);
+        let taken = session.credits.min(wanted);
         session.credits -= taken;
+        session.owed = wanted - taken;
         if taken > 0 && session.credits == 0 {
             let queues = session.queues.clone();
             self.unlist(&queues, key);
         }
         taken
+    }
+
+    /// Takes what a session owes out of what it has; returns how many credits the gateway gets.
+    pub fn pay(&mut self, key: SessionKey) -> u32 {
+        let Some(owed) = self.sessions.get(&key).map(|session| session.owed).filter(|owed| *owed > 0) else { return 0 };
+        self.recall(key, owed)
     }
 
     /// Gives an unspent credit back.
@@ -163,7 +173,7 @@ mod tests {
             let (link, _) = tokio::sync::mpsc::unbounded_channel();
             let worker = WorkerId { name: (*name).to_owned(), incarnation: (*name).to_owned() };
             let queues = queues.iter().map(|queue| (*queue).to_owned()).collect();
-            sessions.open(key(number as u64), Session { worker, worker_session: 1, queues, credits: 0, link });
+            sessions.open(key(number as u64), Session { worker, worker_session: 1, queues, credits: 0, owed: 0, link });
         }
         sessions
     }
@@ -202,13 +212,32 @@ mod tests {
     }
 
     #[test]
+    fn a_credit_that_was_spent_is_paid_when_its_room_comes_free() {
+        let mut sessions = sessions(&[("a", &["x"])]);
+        sessions.grant(key(0), 1);
+        let credit = sessions.take("x").unwrap();
+        assert_eq!(sessions.recall(key(0), 1), 0);
+        assert_eq!(sessions.pay(key(0)), 0);
+        sessions.release(credit);
+        assert_eq!(sessions.pay(key(0)), 1);
+        assert_eq!(sessions.pay(key(0)), 0);
+        assert!(sessions.take("x").is_none());
+    }
+
+    #[test]
     fn a_worker_is_at_its_newest_session_only() {
         let mut sessions = sessions(&[("a", &["x"])]);
         sessions.grant(key(0), 1);
         let (link, _) = tokio::sync::mpsc::unbounded_channel();
         let worker = WorkerId { name: "a".into(), incarnation: "a".into() };
-        let again =
-            |worker_session| Session { worker: worker.clone(), worker_session, queues: vec!["x".into()], credits: 0, link: link.clone() };
+        let again = |worker_session| Session {
+            worker: worker.clone(),
+            worker_session,
+            queues: vec!["x".into()],
+            credits: 0,
+            owed: 0,
+            link: link.clone(),
+        };
         assert!(sessions.open(key(9), again(2)));
         assert!(sessions.take("x").is_none(), "the older session's credits are gone");
         assert!(!sessions.open(key(10), again(1)), "a message about an older session came late");

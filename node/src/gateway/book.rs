@@ -3,7 +3,8 @@
 //! Invariants, for each session:
 //! `idle credits at all leaders + tasks being executed <= capacity` (but for tasks that are delivered again), so that no two leaders can fill the
 //! same room; `held` has a lease from when its task was sent to the worker until its outcome was acknowledged; an outcome's room becomes a credit of
-//! the leader that it is first reported to, so that a chain of steps keeps its worker.
+//! the leader that it is first reported to, so that a chain of steps keeps its worker, unless tasks wait at a leader that has no room at all:
+//! then somebody's room goes there, and leaders take turns.
 //!
 //! Pure but for the channels that it writes to: no await, no lock.
 
@@ -41,14 +42,22 @@ struct Session {
     register: v1::RegisterWorker,
     capacity: u32,
     held: BTreeMap<Bytes, Held>,
+    /// How many of `held` are executed, by the leader that pushed them: `held` may be large, and this is asked for each outcome.
+    executing: BTreeMap<Option<u64>, u32>,
     idle: BTreeMap<u64, u32>,
     recalled: BTreeMap<u64, u32>,
+    /// The leader that got the last credit: the next one comes first.
+    last_granted: u64,
     worker: WorkerSender,
 }
 
 enum Held {
-    Executing,
-    Reported { outcome: v1::TaskOutcome, at: Instant },
+    /// By a task that this leader pushed; `None` if the worker brought it along, or the leader is gone.
+    Executing(Option<u64>),
+    Reported {
+        outcome: v1::TaskOutcome,
+        at: Instant,
+    },
 }
 
 /// A session as an operator sees it.
@@ -65,12 +74,42 @@ pub struct SessionView {
 
 impl Session {
     fn executing(&self) -> u32 {
-        u32::try_from(self.held.values().filter(|held| matches!(held, Held::Executing)).count()).unwrap_or(u32::MAX)
+        self.executing.values().sum()
+    }
+
+    /// Notes what the worker does with a lease; returns what was noted before.
+    fn hold(&mut self, lease: Bytes, held: Held) -> Option<Held> {
+        if let Held::Executing(by) = held {
+            *self.executing.entry(by).or_default() += 1;
+        }
+        let before = self.held.insert(lease, held);
+        self.uncount(before.as_ref());
+        before
+    }
+
+    /// Forgets a lease; returns what was noted.
+    fn let_go(&mut self, lease: &Bytes) -> Option<Held> {
+        let before = self.held.remove(lease);
+        self.uncount(before.as_ref());
+        before
+    }
+
+    fn uncount(&mut self, held: Option<&Held>) {
+        if let Some(Held::Executing(by)) = held
+            && let Some(count) = self.executing.get_mut(by)
+        {
+            *count = count.saturating_sub(1);
+        }
     }
 
     /// Room that no leader has; negative when tasks were delivered again, or the capacity was lowered.
     fn free(&self) -> i64 {
         i64::from(self.capacity) - i64::from(self.executing()) - self.idle.values().map(|idle| i64::from(*idle)).sum::<i64>()
+    }
+
+    /// What a leader has of the worker's room: idle, or under its tasks.
+    fn room(&self, node: u64) -> u32 {
+        self.executing.get(&Some(node)).copied().unwrap_or(0) + self.idle.get(&node).copied().unwrap_or(0)
     }
 
     fn opened(&self, session: u64, shard: u32) -> LinkRequest {
@@ -95,8 +134,20 @@ impl Book {
     pub fn open(&mut self, register: v1::RegisterWorker, worker: WorkerSender) -> u64 {
         self.sessions_opened += 1;
         let id = self.sessions_opened;
-        let held = register.held.iter().map(|lease| (lease.clone(), Held::Executing)).collect();
-        let session = Session { capacity: register.capacity, register, held, idle: BTreeMap::new(), recalled: BTreeMap::new(), worker };
+        let leases = register.held.clone();
+        let mut session = Session {
+            capacity: register.capacity,
+            register,
+            held: BTreeMap::new(),
+            executing: BTreeMap::new(),
+            idle: BTreeMap::new(),
+            recalled: BTreeMap::new(),
+            last_granted: 0,
+            worker,
+        };
+        for lease in leases {
+            session.hold(lease, Held::Executing(None));
+        }
         for link in self.links.values() {
             link.send(session.opened(id, 0)).ok();
         }
@@ -142,8 +193,14 @@ impl Book {
     pub fn outcome(&mut self, id: u64, outcome: v1::TaskOutcome) {
         let leader = self.leader_of(&outcome.lease);
         let Some(session) = self.sessions.get_mut(&id) else { return };
-        let known = session.held.insert(outcome.lease.clone(), Held::Reported { outcome: outcome.clone(), at: Instant::now() });
-        let executing = matches!(known, None | Some(Held::Executing));
+        let known = session.hold(outcome.lease.clone(), Held::Reported { outcome: outcome.clone(), at: Instant::now() });
+        let executing = matches!(known, None | Some(Held::Executing(_)));
+        if let Some(Held::Executing(Some(by))) = known
+            && leader != Some(by)
+        {
+            // The room that it was asked for comes free elsewhere.
+            session.recalled.remove(&by);
+        }
         // More tasks than the worker has room for were sent to it: the room that came free is not there.
         let credit = executing && session.free() > 0;
         match leader {
@@ -200,6 +257,13 @@ impl Book {
         for session in self.sessions.values_mut() {
             session.idle.remove(&node);
             session.recalled.remove(&node);
+            for held in session.held.values_mut() {
+                if matches!(held, Held::Executing(by) if *by == Some(node)) {
+                    *held = Held::Executing(None);
+                }
+            }
+            let orphaned = session.executing.remove(&Some(node)).unwrap_or(0);
+            *session.executing.entry(None).or_default() += orphaned;
         }
         self.distribute_all();
     }
@@ -237,7 +301,7 @@ impl Book {
         if matches!(session.held.get(&task.lease), Some(Held::Reported { .. })) {
             return;
         }
-        session.held.insert(task.lease.clone(), Held::Executing);
+        session.hold(task.lease.clone(), Held::Executing(Some(node)));
         send(&session.worker, work_response::Message::Task(task));
         self.shrink(push.session);
     }
@@ -246,7 +310,9 @@ impl Book {
     pub fn renewed(&mut self, renewed: peer::RenewedLeases) {
         let Some(session) = self.sessions.get_mut(&renewed.session) else { return };
         for lease in &renewed.lost {
-            session.held.remove(lease);
+            if let Some(Held::Executing(Some(by))) = session.let_go(lease) {
+                session.recalled.remove(&by);
+            }
         }
         let any_lost = !renewed.lost.is_empty();
         let ack = v1::HeartbeatAck { id: renewed.heartbeat_id, renewed: renewed.renewed, lost: renewed.lost };
@@ -260,7 +326,7 @@ impl Book {
     pub fn reported(&mut self, reported: peer::ReportedOutcome) {
         let Some(ack) = reported.ack else { return };
         let Some(session) = self.sessions.get_mut(&reported.session) else { return };
-        session.held.remove(&ack.lease);
+        session.let_go(&ack.lease);
         send(&session.worker, work_response::Message::OutcomeAck(ack));
     }
 
@@ -275,25 +341,38 @@ impl Book {
     /// A leader gives credits back.
     pub fn returned(&mut self, node: u64, returned: peer::ReturnCredits) {
         let Some(session) = self.sessions.get_mut(&returned.session) else { return };
-        session.recalled.remove(&node);
+        // Some may come later: when outcomes free the room that they were spent on.
+        if let Some(recalled) = session.recalled.get_mut(&node) {
+            *recalled = recalled.saturating_sub(returned.credits);
+            if *recalled == 0 {
+                session.recalled.remove(&node);
+            }
+        }
         if let Some(idle) = session.idle.get_mut(&node) {
             *idle = idle.saturating_sub(returned.credits);
         }
         self.distribute(returned.session);
     }
 
-    /// Tasks wait at a leader.
+    /// Tasks wait at a leader, or no longer do.
     pub fn demanded(&mut self, node: u64, demand: peer::Demand) {
         let queues = self.demand.entry(node).or_default();
         if demand.waiting == 0 {
             queues.remove(&demand.queue);
+        } else {
+            queues.insert(demand.queue, demand.waiting);
+        }
+        self.meet_demand();
+    }
+
+    /// Looks again where tasks wait: an answer to a recall, or a demand, may have crossed another on its way.
+    pub fn meet_demand(&mut self) {
+        if self.demand.values().all(BTreeMap::is_empty) {
             return;
         }
-        queues.insert(demand.queue.clone(), demand.waiting);
-        let serving = self.sessions.iter().filter(|(_, session)| session.register.queues.contains(&demand.queue)).map(|(id, _)| *id);
-        for id in serving.collect::<Vec<_>>() {
+        for id in self.sessions.keys().copied().collect::<Vec<_>>() {
             self.distribute(id);
-            self.recall_for(id, node, demand.waiting);
+            self.recall(id);
         }
     }
 
@@ -329,20 +408,30 @@ impl Book {
             let demand = self.demand.get(node);
             session.register.queues.iter().filter_map(|queue| demand?.get(queue)).sum()
         };
-        for node in self.links.keys() {
-            let granted = wants(node).saturating_sub(session.idle.get(node).copied().unwrap_or(0)).min(free);
-            if granted > 0 {
-                *grants.entry(*node).or_default() += granted;
-                free -= granted;
-            }
+        let idle = |node: &u64| session.idle.get(node).copied().unwrap_or(0);
+        let after_last = |node: &u64| (*node <= session.last_granted, *node);
+        let mut needy: Vec<u64> = self.links.keys().copied().filter(|node| wants(node) > idle(node)).collect();
+        needy.sort_by_key(after_last);
+        while free > 0 && !needy.is_empty() {
+            needy.retain(|node| {
+                let granted = grants.entry(*node).or_default();
+                if free == 0 || wants(node) <= idle(node) + *granted {
+                    return false;
+                }
+                *granted += 1;
+                free -= 1;
+                session.last_granted = *node;
+                true
+            });
         }
         while free > 0 {
             let has = |node: &u64| session.idle.get(node).copied().unwrap_or(0) + grants.get(node).copied().unwrap_or(0);
             let Some(node) = self.links.keys().copied().min_by_key(|node| (has(node), *node)) else { break };
             *grants.entry(node).or_default() += 1;
+            session.last_granted = node;
             free -= 1;
         }
-        for (node, credits) in grants {
+        for (node, credits) in grants.into_iter().filter(|(_, credits)| *credits > 0) {
             *session.idle.entry(node).or_default() += credits;
             if let Some(link) = self.links.get(&node) {
                 link.send(LinkRequest { message: Some(Message::Grant(peer::GrantCredits { session: id, credits })) }).ok();
@@ -356,20 +445,35 @@ impl Book {
         }
     }
 
-    /// Asks leaders at which nothing waits for credits, for the sake of one at which tasks wait.
-    fn recall_for(&mut self, id: u64, needy: u64, wanted: u32) {
+    /// Asks for credits back, for the sake of leaders at which tasks wait: idle ones of leaders at which none do; and for a leader that has no room at
+    /// all, one of whoever has most, to be paid when one of its tasks ends.
+    fn recall(&mut self, id: u64) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
-        let mut missing = wanted.saturating_sub(session.idle.get(&needy).copied().unwrap_or(0));
-        for (node, link) in &self.links {
-            let busy = self.demand.get(node).is_some_and(|queues| session.register.queues.iter().any(|queue| queues.contains_key(queue)));
-            let idle = session.idle.get(node).copied().unwrap_or(0);
-            if *node == needy || busy || idle == 0 || missing == 0 || session.recalled.contains_key(node) {
-                continue;
+        let wants = |node: &u64| -> u32 {
+            let demand = self.demand.get(node);
+            session.register.queues.iter().filter_map(|queue| demand?.get(queue)).sum()
+        };
+        let idle = |node: &u64| session.idle.get(node).copied().unwrap_or(0);
+        let mut missing: u32 = self.links.keys().map(|node| wants(node).saturating_sub(idle(node))).sum();
+        missing = missing.saturating_sub(session.recalled.values().sum());
+        let mut recalls: BTreeMap<u64, u32> = BTreeMap::new();
+        for node in self.links.keys().filter(|node| wants(node) == 0 && !session.recalled.contains_key(node)) {
+            let credits = idle(node).min(missing);
+            if credits > 0 {
+                missing -= credits;
+                recalls.insert(*node, credits);
             }
-            let credits = idle.min(missing);
-            missing -= credits;
-            session.recalled.insert(*node, credits);
-            link.send(LinkRequest { message: Some(Message::Recall(peer::RecallCredits { session: id, credits })) }).ok();
+        }
+        let starving = self.links.keys().any(|node| wants(node) > 0 && session.room(*node) == 0);
+        if starving && missing > 0 && recalls.is_empty() && session.recalled.is_empty() {
+            let richest = self.links.keys().copied().max_by_key(|node| session.room(*node)).filter(|node| session.room(*node) > 0);
+            recalls.extend(richest.map(|node| (node, 1)));
+        }
+        for (node, credits) in recalls {
+            session.recalled.insert(node, credits);
+            if let Some(link) = self.links.get(&node) {
+                link.send(LinkRequest { message: Some(Message::Recall(peer::RecallCredits { session: id, credits })) }).ok();
+            }
         }
     }
 
@@ -411,3 +515,6 @@ fn send(worker: &WorkerSender, message: work_response::Message) {
     // A stream that is gone is noticed by its reader, which closes the session.
     worker.send(Ok(WorkResponse { message: Some(message) })).ok();
 }
+
+#[cfg(test)]
+mod tests;

@@ -21,8 +21,8 @@ use crate::{
 /// Pause before a link is opened again, doubled up to the maximum.
 const RETRY_MIN: Duration = Duration::from_millis(20);
 const RETRY_MAX: Duration = Duration::from_millis(500);
-/// How often outcomes that nobody acknowledged are looked for.
-const REPORT_EVERY: Duration = Duration::from_millis(500);
+/// How often outcomes that nobody acknowledged, and demand that nobody met, are looked for.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// The gateway. Cheap to clone.
 #[derive(Clone)]
@@ -49,8 +49,10 @@ impl Gateway {
         tokio::spawn(async move {
             stop.run_until_cancelled(async {
                 loop {
-                    tokio::time::sleep(REPORT_EVERY).await;
-                    reporter.book.lock().report_again();
+                    tokio::time::sleep(LOOK_EVERY).await;
+                    let mut book = reporter.book.lock();
+                    book.report_again();
+                    book.meet_demand();
                 }
             })
             .await
