@@ -176,7 +176,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
         liveness: liveness.clone(),
         admission: Admission::new(config.limits.changes, config.limits.reads, config.limits.watches, config.limits.workers),
     });
-    let server = Server { api, prober, dispatcher: dispatcher.clone(), times, draining: draining.clone() };
+    let server = Server { api, prober: prober.clone(), dispatcher: dispatcher.clone(), times, draining: draining.clone() };
     let mut server = server.start(listener, &stop)?;
 
     let opened = async {
@@ -194,7 +194,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
     for group in &groups {
         root.cast(NodeMessage::Opened(group.clone())).map_err(|error| Error::Supervisor(error.to_string()))?;
     }
-    balance::start(config.node.id, host.clone(), system, liveness.clone(), stop.clone());
+    balance::start(config.node.id, host.clone(), system, liveness.clone(), draining.clone());
     wait_for_leaders(&groups, &shutdown).await;
     ready.pass();
     server.set_serving(true).await;
@@ -215,6 +215,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
     ready.wait_for("the node stops");
     server.set_serving(false).await;
     draining.cancel();
+    prober.drain();
     stop_in_order(&config, &host, &dispatcher, &gateway, &liveness, root).await;
     server.stop().await;
     host.shutdown().await;

@@ -15,8 +15,10 @@ use tonic::{
 
 use super::errors::{self, reason};
 
-/// Says that a request came by another node.
+/// Says that a request came by another node, which takes this one for the leader.
 const FORWARDED: &str = "quorus-forwarded";
+/// Says that a request came by a node that has no replica of the shard.
+const RELAYED: &str = "quorus-relayed";
 /// A client that names no deadline gets this one.
 const DEADLINE_DEFAULT: Duration = Duration::from_secs(10);
 /// The longest deadline that is kept; clients ask again.
@@ -33,6 +35,8 @@ const OPENS_WITHIN: Duration = Duration::from_millis(500);
 pub(crate) struct Journey {
     /// True if another node sent it.
     pub(crate) forwarded: bool,
+    /// True if a node without a replica sent it to this one for having one.
+    pub(crate) relayed: bool,
     /// Until when the caller waits.
     pub(crate) deadline: Instant,
     metadata: MetadataMap,
@@ -46,12 +50,20 @@ impl Journey {
         let timeout = timeout.unwrap_or(DEADLINE_DEFAULT).min(DEADLINE_MAX);
         // A bit sooner than the caller gives up, so that the answer says what is wrong and not just that time ran out.
         let deadline = Instant::now() + timeout - (timeout / 5).min(ANSWER_SOONER);
-        Self { forwarded: metadata.contains_key(FORWARDED), deadline, metadata: metadata.clone() }
+        Self { forwarded: metadata.contains_key(FORWARDED), relayed: metadata.contains_key(RELAYED), deadline, metadata: metadata.clone() }
     }
 
     /// The text of a metadata entry.
     pub(crate) fn metadata(&self, name: &str) -> Option<String> {
         self.metadata.get(name)?.to_str().ok().map(str::to_owned)
+    }
+
+    /// The same request, to a node that has a replica where this one has none; that one brings it to the leader.
+    pub(crate) fn relay<T>(&self, message: T) -> Request<T> {
+        let mut request = self.onward(message);
+        request.metadata_mut().remove(FORWARDED);
+        request.metadata_mut().insert(RELAYED, MetadataValue::from_static("1"));
+        request
     }
 
     /// The same request, to another node.

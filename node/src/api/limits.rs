@@ -13,7 +13,7 @@ pub(super) const PAGE_DEFAULT: u32 = 100;
 /// Queues of a worker.
 pub(super) const QUEUES_MAX: usize = 100;
 /// Tasks of a worker at a time.
-pub(super) const CAPACITY_MAX: u32 = 100_000;
+pub const CAPACITY_MAX: u32 = 100_000;
 /// Leases that a worker comes with.
 pub(super) const HELD_MAX: usize = 100_000;
 

@@ -50,7 +50,8 @@ pub(super) async fn list_runs(
         .iter()
         .map(|run| to_proto::run_summary(numbers.get(&run.info.uid).copied().unwrap_or(0), &run.info, &run.head))
         .collect();
-    let mut next = merged.next;
+    // What lies beyond the nearest end of any part is for the next page: other parts may have more before it.
+    let mut horizon = merged.next;
     for (node, shards) in elsewhere {
         let channel = context.peers.channel(node).map_err(|error| errors::internal(&error))?;
         let mut onward = journey.onward(message.clone());
@@ -60,16 +61,18 @@ pub(super) async fn list_runs(
         }
         let answer = run_service::client(channel).list_runs(onward).await?.into_inner();
         runs.extend(answer.runs);
-        next = next.or(RunCursor::from_token(&answer.next_page_token));
+        horizon = nearer(horizon, RunCursor::from_token(&answer.next_page_token));
     }
     runs.sort_by(|a, b| newest_first(a).cmp(&newest_first(b)));
-    if runs.len() > limit {
-        runs.truncate(limit);
-        next = next.or(merged.next);
-        if let Some(last) = runs.last() {
-            next = cursor_of(last).or(next);
-        }
+    if let Some(horizon) = horizon {
+        runs.retain(|run| cursor_of(run).is_none_or(|cursor| place(cursor) <= place(horizon)));
     }
+    let next = if runs.len() > limit {
+        runs.truncate(limit);
+        runs.last().and_then(cursor_of)
+    } else {
+        horizon
+    };
     Ok(v1::ListRunsResponse { runs, next_page_token: next.map(RunCursor::to_token).unwrap_or_default() })
 }
 
@@ -99,7 +102,9 @@ fn filter(message: &v1::ListRunsRequest) -> Result<RunFilter, Status> {
     let Some(statuses) = statuses.filter(|_| known) else {
         return Err(errors::invalid(vec![("statuses".into(), "holds a status that this version does not know".into())]));
     };
-    let time = |time: &Option<prost_types::Timestamp>| time.map(|time| Timestamp(time.seconds * 1000 + i64::from(time.nanos) / 1_000_000));
+    let time = |time: &Option<prost_types::Timestamp>| {
+        time.map(|time| Timestamp(time.seconds.saturating_mul(1000).saturating_add(i64::from(time.nanos) / 1_000_000)))
+    };
     Ok(RunFilter {
         namespace: message.namespace.clone(),
         workflow: message.workflow.clone(),
@@ -139,9 +144,21 @@ fn newest_first(run: &v1::Run) -> (std::cmp::Reverse<(i64, i32)>, &str) {
     (std::cmp::Reverse((started.seconds, started.nanos)), &run.run_uid)
 }
 
+/// Where a cursor stands in the order of the list.
+fn place(cursor: RunCursor) -> (std::cmp::Reverse<Timestamp>, quorus_engine::RunUid) {
+    (std::cmp::Reverse(cursor.started_at), cursor.uid)
+}
+
+fn nearer(a: Option<RunCursor>, b: Option<RunCursor>) -> Option<RunCursor> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(if place(a) <= place(b) { a } else { b }),
+        (a, b) => a.or(b),
+    }
+}
+
 fn cursor_of(run: &v1::Run) -> Option<RunCursor> {
     let started = run.started_at?;
-    let started_at = Timestamp(started.seconds * 1000 + i64::from(started.nanos) / 1_000_000);
+    let started_at = Timestamp(started.seconds.saturating_mul(1000).saturating_add(i64::from(started.nanos) / 1_000_000));
     let uid = quorus_engine::RunUid(u128::from_str_radix(&run.run_uid, 16).ok()?);
     Some(RunCursor { started_at, uid })
 }

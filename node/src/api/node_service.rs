@@ -1,6 +1,9 @@
 //! Who this node is, for other nodes: asked at bootstrap and as a sign of life.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use parking_lot::Mutex;
 use quorus_proto::peer::{ProbeRequest, ProbeResponse, node_service_server::NodeService};
@@ -13,12 +16,18 @@ use crate::identity::Identity;
 pub struct Prober {
     identity: Arc<Mutex<Identity>>,
     address: Arc<str>,
+    draining: Arc<AtomicBool>,
 }
 
 impl Prober {
     /// Answers for a folder's identity.
     pub fn new(identity: Identity, address: &str) -> Self {
-        Self { identity: Arc::new(Mutex::new(identity)), address: address.into() }
+        Self { identity: Arc::new(Mutex::new(identity)), address: address.into(), draining: Arc::default() }
+    }
+
+    /// The node is about to stop: to others it is as good as gone, so that they send no leaderships here.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Release);
     }
 
     /// The node has joined a cluster.
@@ -30,6 +39,9 @@ impl Prober {
 #[tonic::async_trait]
 impl NodeService for Prober {
     async fn probe(&self, _request: Request<ProbeRequest>) -> Result<Response<ProbeResponse>, Status> {
+        if self.draining.load(Ordering::Acquire) {
+            return Err(Status::unavailable("the node is about to stop"));
+        }
         let identity = self.identity.lock().clone();
         Ok(Response::new(ProbeResponse {
             node_id: identity.node_id,

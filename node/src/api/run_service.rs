@@ -34,7 +34,7 @@ impl RunService for Runs {
         let (shard, group) = self.context.shard_of(&message.namespace, &message.run_id)?;
         let Some(group) = group else {
             let channel = self.holder(shard, &journey)?;
-            return client(channel).start_run(journey.onward(message)).await;
+            return client(channel).start_run(journey.relay(message)).await;
         };
         let here = || self.start_here(shard, &message);
         let there = |channel| async { Ok(client(channel).start_run(journey.onward(message.clone())).await?.into_inner()) };
@@ -49,7 +49,7 @@ impl RunService for Runs {
         let (shard, group) = self.context.shard_of(&message.namespace, &message.run_id)?;
         let Some(group) = group else {
             let channel = self.holder(shard, &journey)?;
-            return client(channel).get_run(journey.onward(message)).await;
+            return client(channel).get_run(journey.relay(message)).await;
         };
         if message.consistency() != v1::Consistency::Stale {
             fresh(&group, &journey).await?;
@@ -94,7 +94,7 @@ impl RunService for Runs {
         let (shard, group) = self.context.shard_of(&message.namespace, &message.run_id)?;
         let Some(group) = group else {
             let channel = self.holder(shard, &journey)?;
-            return client(channel).get_run_history(journey.onward(message)).await;
+            return client(channel).get_run_history(journey.relay(message)).await;
         };
         fresh(&group, &journey).await?;
         list::history(&self.context, shard, &message).map(Response::new)
@@ -107,7 +107,7 @@ impl RunService for Runs {
         let (shard, group) = self.context.shard_of(&message.namespace, &message.run_id)?;
         let Some(group) = group else {
             let channel = self.holder(shard, &journey)?;
-            return client(channel).cancel_run(journey.onward(message)).await;
+            return client(channel).cancel_run(journey.relay(message)).await;
         };
         let command = Command::Cancel { principal: from_proto::principal(message.principal.clone()), reason: message.reason.clone() };
         let here = || async {
@@ -125,7 +125,7 @@ impl RunService for Runs {
         let (shard, group) = self.context.shard_of(&message.namespace, &message.run_id)?;
         let Some(group) = group else {
             let channel = self.holder(shard, &journey)?;
-            return client(channel).terminate_run(journey.onward(message)).await;
+            return client(channel).terminate_run(journey.relay(message)).await;
         };
         let command = Command::Terminate { principal: from_proto::principal(message.principal.clone()), reason: message.reason.clone() };
         let here = || async {
@@ -140,7 +140,8 @@ impl RunService for Runs {
 impl Runs {
     /// The way to a node that has a replica of a shard that is not here.
     fn holder(&self, shard: GroupId, journey: &Journey) -> Result<Channel, Status> {
-        let node = self.context.holder_of(shard).filter(|_| !journey.forwarded).ok_or_else(|| errors::no_leader(shard))?;
+        let node =
+            self.context.holder_of(shard).filter(|_| !journey.forwarded && !journey.relayed).ok_or_else(|| errors::no_leader(shard))?;
         self.context.peers.channel(node).map_err(|error| errors::internal(&error))
     }
 

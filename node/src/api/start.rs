@@ -67,8 +67,9 @@ pub(super) fn complete(message: &mut v1::StartRunRequest, journey: &Journey) -> 
 
 /// Starts the run that a completed request describes, on its leader.
 pub(super) async fn start(context: &ApiContext, led: &LedShard, message: &v1::StartRunRequest) -> Result<v1::StartRunResponse, Status> {
-    let permit = context.admission.change()?;
+    // Whoever waits for a revision does so without a permit.
     let version = definition(context, message).await?;
+    let permit = context.admission.change()?;
     let (definition, digest) = (version.workflow.clone(), version.digest);
     let plan = context.plans.compile(&digest, definition.clone()).map_err(|error| errors::internal(&error))?;
     let now = context.clock.now();

@@ -93,16 +93,20 @@ impl Dispatcher {
         let (shard, term) = (led.shard, led.term);
         let wall = self.inner.clock.now();
         let until = Instant::now() + self.inner.times.lease.mul_f64(1.1) + self.inner.times.election_max;
+        // Another machine's clock set these deadlines.
+        let offset = u64::try_from(self.inner.times.clock_offset_max.as_millis()).unwrap_or(0);
         let queues: std::collections::BTreeSet<String> = waiting.iter().map(|task| task.queue.clone()).collect();
         let mut tables = self.inner.tables.lock();
+        tables.waiting.remove_shard(shard);
+        tables.leases.remove_shard(shard);
         for mut lease in leases {
             lease.inherited_until = Some(until);
             lease.expires_at = until;
-            let offset = u64::try_from(self.inner.times.clock_offset_max.as_millis()).unwrap_or(0);
             lease.attempt_deadline = lease.attempt_deadline.map(|deadline| deadline.plus(quorus_engine::Millis(offset)));
             tables.leases.insert(lease, wall);
         }
-        for task in waiting {
+        for mut task in waiting {
+            task.expires_at = task.deadline.map(|deadline| deadline.plus(quorus_engine::Millis(offset)));
             tables.waiting.push(task);
         }
         self.inner.shards.begin(led);
@@ -159,10 +163,16 @@ impl Dispatcher {
         self.serve(&queues);
     }
 
-    /// A task was queued by an applied decision.
-    pub fn queued(&self, task: WaitingTask) {
+    /// A task was queued by an applied decision of this leadership.
+    pub fn queued(&self, term: u64, task: WaitingTask) {
         let queue = task.queue.clone();
-        self.inner.tables.lock().waiting.push(task);
+        {
+            let mut tables = self.inner.tables.lock();
+            if !self.inner.shards.is_led(task.shard, term) {
+                return;
+            }
+            tables.waiting.push(task);
+        }
         self.serve(&[queue]);
     }
 
@@ -171,13 +181,19 @@ impl Dispatcher {
         self.inner.tables.lock().waiting.remove(uid, step);
     }
 
-    /// A lease was granted by an applied decision: watch it, and push its task.
-    pub fn leased(&self, mut lease: Entry, session: SessionKey, task: v1::Task) {
+    /// A lease was granted by an applied decision of this leadership: watch it, and push its task.
+    pub fn leased(&self, term: u64, mut lease: Entry, session: SessionKey, task: v1::Task) {
         let wall = self.inner.clock.now();
         let mut tables = self.inner.tables.lock();
-        if let Some(known) = tables.sessions.get(session) {
-            lease.session = Some(session);
-            send(&known.link, Message::Push(peer::PushTask { session: session.session, task: Some(task), again: false }));
+        if !self.inner.shards.is_led(lease.name.shard, term) {
+            return;
+        }
+        // The worker may have come by another stream while the decision was on its way; the credit died with the old one.
+        let there = tables.sessions.get(session).map(|known| (session, known));
+        if let Some((key, known)) = there.or_else(|| tables.sessions.of_worker(&lease.worker)) {
+            lease.session = Some(key);
+            let push = peer::PushTask { session: key.session, task: Some(task), again: key != session };
+            send(&known.link, Message::Push(push));
         }
         tables.leases.insert(lease, wall);
     }
@@ -329,6 +345,7 @@ impl Dispatcher {
         let wall = self.inner.clock.now();
         let mut requests = Vec::new();
         let expired;
+        let queues: Vec<String>;
         {
             let mut tables = self.inner.tables.lock();
             for (why, lease) in tables.leases.overdue(wall) {
@@ -342,6 +359,7 @@ impl Dispatcher {
                 requests.push((name, Ask::Command(command)));
             }
             expired = tables.waiting.expired(wall);
+            queues = tables.waiting.lengths().map(|(queue, _)| queue.to_owned()).collect();
             tables.announce();
             metrics::gauge!(names::LEASES).set(tables.leases.count() as f64);
         }
@@ -351,6 +369,7 @@ impl Dispatcher {
             self.deliver(&task, Ask::Command(command), None);
         }
         self.send_all(requests);
+        self.serve(&queues);
     }
 
     /// Leases waiting tasks of these queues to whoever has room.
@@ -387,6 +406,10 @@ impl Dispatcher {
 
     fn send_all(&self, requests: Vec<(LeaseName, Ask)>) {
         for (name, ask) in requests {
+            // Without a quorum nothing would be decided, and requests would pile up. What is due stays due.
+            if !self.inner.shards.get(name.shard).is_some_and(|led| led.has_quorum(self.inner.times.election_max)) {
+                continue;
+            }
             let request = Request { uid: Some(name.uid), ask, credit: None, reply: Reply::nobody(), permit: None };
             self.inner.shards.deliver(name.shard, &name.key, request);
         }
@@ -447,8 +470,12 @@ pub struct ReservedCredit {
 
 impl Drop for ReservedCredit {
     fn drop(&mut self) {
+        // Not served at once: this may happen in the middle of serving. The ticker does it.
         if let Some(credit) = self.credit.take() {
-            self.dispatcher.release(credit);
+            let mut tables = self.dispatcher.inner.tables.lock();
+            let session = credit.session;
+            tables.sessions.release(credit);
+            tables.pay(session);
         }
     }
 }

@@ -126,7 +126,9 @@ fn complete(dispatcher: &Dispatcher, report: peer::ReportOutcome, link: &LinkSen
         return;
     };
     // Not led here: the gateway asks whoever announces the leadership.
-    let Some(led) = dispatcher.shards().get(name.shard) else { return };
+    // Nor is anything decided without a quorum: the gateway keeps the outcome.
+    let led = dispatcher.shards().get(name.shard).filter(|led| led.has_quorum(dispatcher.times().election_max));
+    let Some(led) = led else { return };
     let link = link.clone();
     let key = name.key.clone();
     let failed_with_output = matches!(&outcome, Outcome::Failed(_));

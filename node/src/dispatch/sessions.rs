@@ -95,6 +95,15 @@ impl Sessions {
         self.sessions.get(&key)
     }
 
+    /// Where a worker is now.
+    pub fn of_worker(&self, worker: &WorkerId) -> Option<(SessionKey, &Session)> {
+        self.sessions
+            .iter()
+            .filter(|(_, session)| session.worker == *worker)
+            .max_by_key(|(_, session)| session.worker_session)
+            .map(|(key, session)| (*key, session))
+    }
+
     /// The queues of a session.
     pub fn queues(&self, key: SessionKey) -> Vec<String> {
         self.sessions.get(&key).map(|session| session.queues.clone()).unwrap_or_default()

@@ -25,6 +25,8 @@ pub struct WaitingTask {
     pub priority: u8,
     /// When it fails unless leased.
     pub deadline: Option<Timestamp>,
+    /// When that is looked at here: later, if another machine's clock set the deadline.
+    pub expires_at: Option<Timestamp>,
 }
 
 type Place = (u8, u64);
@@ -47,7 +49,7 @@ impl Waiting {
         }
         let place = (task.priority, self.next);
         self.next += 1;
-        if let Some(deadline) = task.deadline {
+        if let Some(deadline) = task.expires_at {
             self.deadlines.insert((deadline, task.uid, task.step.clone()), ());
         }
         self.places.insert(id, (task.queue.clone(), place));
@@ -69,7 +71,7 @@ impl Waiting {
         if line.is_empty() {
             self.queues.remove(&queue);
         }
-        if let Some(deadline) = task.deadline {
+        if let Some(deadline) = task.expires_at {
             self.deadlines.remove(&(deadline, uid, step.clone()));
         }
         Some(task)
@@ -144,6 +146,7 @@ mod tests {
             queue: "q".into(),
             priority,
             deadline: deadline.map(Timestamp),
+            expires_at: deadline.map(Timestamp),
         }
     }
 

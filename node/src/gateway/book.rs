@@ -193,6 +193,12 @@ impl Book {
     pub fn outcome(&mut self, id: u64, outcome: v1::TaskOutcome) {
         let leader = self.leader_of(&outcome.lease);
         let Some(session) = self.sessions.get_mut(&id) else { return };
+        if LeaseName::decode(&outcome.lease).is_none() {
+            let reason = "this is not the name of a lease".to_owned();
+            let ack = v1::OutcomeAck { lease: outcome.lease, accepted: false, reason };
+            send(&session.worker, work_response::Message::OutcomeAck(ack));
+            return;
+        }
         let known = session.hold(outcome.lease.clone(), Held::Reported { outcome: outcome.clone(), at: Instant::now() });
         let executing = matches!(known, None | Some(Held::Executing(_)));
         if let Some(Held::Executing(Some(by))) = known

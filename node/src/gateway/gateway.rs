@@ -84,7 +84,8 @@ impl Gateway {
             Message::Register(_) => {}
             Message::Heartbeat(heartbeat) => book.heartbeat(session, heartbeat),
             Message::Outcome(outcome) => book.outcome(session, outcome),
-            Message::Capacity(capacity) => book.set_capacity(session, capacity.capacity),
+            // As bounded as at registration; 0 stays 0.
+            Message::Capacity(capacity) => book.set_capacity(session, capacity.capacity.min(crate::api::CAPACITY_MAX)),
         }
     }
 

@@ -16,6 +16,7 @@ use crate::{
 
 pub(super) struct Effects<'a> {
     pub shard: u32,
+    pub term: u64,
     pub key: &'a RunKey,
     pub run: &'a Run,
     pub dispatcher: &'a Dispatcher,
@@ -41,13 +42,11 @@ impl Effects<'_> {
                     self.arm(uid, Some(step), TimerKind::StepTimeout, *step_deadline);
                     self.dispatcher.dequeued(uid, step);
                     let credit = draw.spend(worker);
-                    if current {
-                        let attempt = AttemptRef { step: step.clone(), attempt: *attempt, token: *token };
-                        match credit {
-                            Some(credit) if self.is_leased(step, *token) => self.lease(attempt, credit.session),
-                            Some(credit) => self.dispatcher.release(credit),
-                            None => {}
-                        }
+                    let attempt = AttemptRef { step: step.clone(), attempt: *attempt, token: *token };
+                    match credit {
+                        Some(credit) if current && self.is_leased(step, *token) => self.lease(attempt, credit.session),
+                        Some(credit) => self.dispatcher.release(credit),
+                        None => {}
                     }
                 }
                 EventKind::StepCheckpointed { .. } | EventKind::RunFailing { .. } | EventKind::RunCancelRequested { .. } => {}
@@ -94,15 +93,19 @@ impl Effects<'_> {
     /// A step stands in its queue.
     pub(super) fn queue(&self, step: &StepId) {
         let Some(state) = self.run.step(step).filter(|state| state.status == StepStatus::Queued) else { return };
-        self.dispatcher.queued(WaitingTask {
-            shard: self.shard,
-            key: self.key.clone(),
-            uid: self.run.info().uid,
-            step: step.clone(),
-            queue: state.queue.clone(),
-            priority: state.priority,
-            deadline: state.schedule_deadline,
-        });
+        self.dispatcher.queued(
+            self.term,
+            WaitingTask {
+                shard: self.shard,
+                key: self.key.clone(),
+                uid: self.run.info().uid,
+                step: step.clone(),
+                queue: state.queue.clone(),
+                priority: state.priority,
+                deadline: state.schedule_deadline,
+                expires_at: state.schedule_deadline,
+            },
+        );
     }
 
     fn lease(&self, attempt: AttemptRef, session: SessionKey) {
@@ -116,7 +119,7 @@ impl Effects<'_> {
         let heartbeat = task::heartbeat_timeout(self.run.plan(), &name.attempt.step);
         let duration = Duration::from_millis(lease.duration.0);
         let entry = Entry::new(name, worker, duration, lease.attempt_deadline, heartbeat);
-        self.dispatcher.leased(entry, session, task);
+        self.dispatcher.leased(self.term, entry, session, task);
     }
 
     fn is_leased(&self, step: &StepId, token: Token) -> bool {

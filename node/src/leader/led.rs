@@ -62,6 +62,11 @@ impl LedShard {
         now.here && now.term == self.term
     }
 
+    /// False when no quorum has acknowledged this leader for several elections' time: it decides nothing any more, whether it knows or not.
+    pub(crate) fn has_quorum(&self, election_max: std::time::Duration) -> bool {
+        self.group.quorum_acked_within(election_max * 8)
+    }
+
     /// Hands a request to a run's actor, which is activated if need be.
     pub fn deliver(&self, key: &RunKey, request: Request) {
         if self.inner.ended.load(Ordering::Acquire) {
@@ -139,6 +144,11 @@ impl LedShards {
     /// The leadership of a shard, if it is here.
     pub fn get(&self, shard: u32) -> Option<LedShard> {
         self.shards.read().get(&shard).cloned()
+    }
+
+    /// True if this very leadership stands.
+    pub(crate) fn is_led(&self, shard: u32, term: u64) -> bool {
+        self.shards.read().get(&shard).is_some_and(|led| led.term == term)
     }
 
     /// All leaderships as (shard, term).

@@ -71,7 +71,8 @@ async fn run(group: Group, term: u64, mut proposals: mpsc::UnboundedReceiver<Pro
                 if received == 0 {
                     break;
                 }
-                let mut rest = waiting.drain(..).peekable();
+                // Whoever does not wait any more was killed with its leadership: what it decided must not follow a new epoch.
+                let mut rest = waiting.drain(..).filter(|proposal| !proposal.done.is_closed()).peekable();
                 while rest.peek().is_some() {
                     in_flight.push(send(&group, term, next_record(&mut rest)).await);
                 }
@@ -121,7 +122,10 @@ async fn send(group: &Group, term: u64, proposals: Vec<Proposal>) -> impl Future
         let mut place = 0;
         for (batches, done) in waiters {
             let result = match &answer {
-                Ok(answers) => judge(&answers[place.min(answers.len())..(place + batches).min(answers.len())]),
+                Ok(answers) => match answers.get(place..place + batches) {
+                    Some(answers) => judge(answers),
+                    None => Err(ProposeError::OutcomeUnknown),
+                },
                 Err(error) => Err(error.clone()),
             };
             place += batches;

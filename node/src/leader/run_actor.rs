@@ -358,6 +358,7 @@ impl RunState {
     fn effects<'a>(&'a self, run: &'a Run) -> Effects<'a> {
         Effects {
             shard: self.with.led.shard,
+            term: self.with.led.term,
             key: &self.with.key,
             run,
             dispatcher: &self.with.context.dispatcher,

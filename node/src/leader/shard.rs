@@ -21,7 +21,7 @@ use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
 use tokio::time::Instant;
 
 use super::{
-    LedShard, PlanCache, RunKey,
+    LedShard, PlanCache, PlanError, RunKey,
     proposer::Proposer,
     run_actor::{RunActor, RunArguments, Wake},
     timers::{TimerMessage, Timers, TimersArguments},
@@ -213,10 +213,18 @@ impl ShardState {
                     queue: state.queue,
                     priority: state.priority,
                     deadline: state.schedule_deadline,
+                    expires_at: state.schedule_deadline,
                 }),
                 (StepStatus::Leased, Some(lease)) => {
-                    let plan = self.context.plans.get(store, &digest)?;
-                    let heartbeat = super::task::heartbeat_timeout(&plan, &step);
+                    // A plan that can't be used is a fault of one run, not of the shard.
+                    let heartbeat = match self.context.plans.get(store, &digest) {
+                        Ok(plan) => super::task::heartbeat_timeout(&plan, &step),
+                        Err(error @ PlanError::Store(_)) => return Err(error.into()),
+                        Err(error) => {
+                            tracing::error!(run = %key, %error, "the plan of a run can't be used");
+                            None
+                        }
+                    };
                     let attempt = quorus_engine::AttemptRef { step, attempt: state.attempt, token: lease.token };
                     let name = LeaseName { shard: self.shard, key, uid, attempt };
                     let duration = Duration::from_millis(lease.duration.0);

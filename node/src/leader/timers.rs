@@ -27,6 +27,8 @@ const FIRED_AT_ONCE: usize = 500;
 const FIRE_AGAIN: Duration = Duration::from_secs(5);
 /// Timers of this leadership that are remembered as such. Those beyond, the ones due last, are taken for somebody else's and fire a bit late.
 const OWN_MAX: usize = 10_000;
+/// Pause while nothing can be decided.
+const NO_QUORUM_PAUSE: Duration = Duration::from_millis(500);
 /// Pause between two full goes, so that catching up after a failover leaves room for other work.
 const CATCH_UP_PAUSE: Duration = Duration::from_millis(20);
 
@@ -113,6 +115,9 @@ impl Actor for Timers {
 impl TimersState {
     /// Fires what is due; returns how long to sleep.
     fn look(&mut self) -> Result<Option<Duration>, crate::store::StoreError> {
+        if !self.with.led.has_quorum(self.with.dispatcher.times().election_max) {
+            return Ok(Some(NO_QUORUM_PAUSE));
+        }
         let now = Instant::now();
         self.fired.retain(|_, again| *again > now);
         let wall = self.with.clock.now();
