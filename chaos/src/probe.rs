@@ -71,7 +71,14 @@ pub async fn ids_by_shard(client: &Client) -> anyhow::Result<BTreeMap<u32, Strin
     let source = v1::Source { text: WORKFLOW.to_owned(), name: "probe".to_owned() };
     let definition = Some(v1::apply_workflow_request::Definition::Source(source));
     let applied = client.apply_workflow(v1::ApplyWorkflowRequest { definition, ..Default::default() }).await?;
-    let shards: BTreeSet<u32> = client.cluster_status().await?.shards.iter().map(|one| one.shard).filter(|shard| *shard > 0).collect();
+    // A node that has just started answers before it knows the shards.
+    let shards: BTreeSet<u32> = loop {
+        let shards: BTreeSet<u32> = client.cluster_status().await?.shards.iter().map(|one| one.shard).filter(|shard| *shard > 0).collect();
+        if !shards.is_empty() {
+            break shards;
+        }
+        tokio::time::sleep(PAUSE).await;
+    };
     let mut ids = BTreeMap::new();
     for round in 0..ROUNDS_MAX {
         let numbers = (0..IDS_AT_A_TIME).map(|number| round * IDS_AT_A_TIME + number);

@@ -14,9 +14,10 @@ use std::{
     os::unix::fs::FileExt,
     path::Path,
     sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
+        Arc, Once,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -61,6 +62,46 @@ impl Default for RocksOptions {
 pub struct RocksDisk {
     db: Arc<DB>,
     mark: Mark,
+    /// Last, so that it is dropped after the database.
+    _open: OpenDatabase,
+}
+
+/// Databases that are open in this process.
+static OPEN: AtomicUsize = AtomicUsize::new(0);
+
+/// Counts an open database.
+///
+/// RocksDB's static objects are destroyed when the process exits. A database that another thread is only then closing would use them and abort, so
+/// the exit waits a moment for the last one to be closed.
+struct OpenDatabase;
+
+impl OpenDatabase {
+    /// After the database was opened: what exits run is the reverse of what was registered, and opening is what makes the static objects.
+    fn count() -> Self {
+        static REGISTERED: Once = Once::new();
+        // SAFETY: the function takes nothing, does not unwind, and touches only an atomic and the clock.
+        #[expect(unsafe_code, reason = "the standard library has no way to run something at exit")]
+        REGISTERED.call_once(|| unsafe {
+            libc::atexit(wait_for_closing);
+        });
+        OPEN.fetch_add(1, Ordering::AcqRel);
+        Self
+    }
+}
+
+impl Drop for OpenDatabase {
+    fn drop(&mut self) {
+        OPEN.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+extern "C" fn wait_for_closing() {
+    for _ in 0..500 {
+        if OPEN.load(Ordering::Acquire) == 0 {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }
 
 impl RocksDisk {
@@ -80,7 +121,7 @@ impl RocksDisk {
         if found < synced {
             return Err(DiskError::LostWrites { path: path.display().to_string(), found, synced });
         }
-        Ok(Self { db: Arc::new(db), mark })
+        Ok(Self { db: Arc::new(db), mark, _open: OpenDatabase::count() })
     }
 
     fn family(&self, table: Table) -> Result<Arc<BoundColumnFamily<'_>>, DiskError> {
