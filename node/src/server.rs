@@ -16,7 +16,7 @@ use tonic::{service::Routes, transport::server::TcpIncoming};
 use tonic_health::{ServingStatus, server::HealthReporter};
 
 use crate::{
-    api::{ApiContext, ClusterView, MESSAGE_BYTES_MAX, Prober, Runs, Workers, Workflows, errors},
+    api::{ApiContext, ClusterView, LINK_BYTES_MAX, MESSAGE_BYTES_MAX, Prober, Runs, Workers, Workflows, errors},
     dispatch::{Dispatcher, LinkService, Times},
     observe::MeasureRpcs,
 };
@@ -120,7 +120,11 @@ impl Server {
             .add_service(sized!(WorkerServiceServer::new(workers)))
             .add_service(ClusterServiceServer::new(ClusterView { context: api }))
             .add_service(NodeServiceServer::new(prober))
-            .add_service(sized!(DispatchServiceServer::new(LinkService::new(dispatcher))))
+            .add_service(
+                DispatchServiceServer::new(LinkService::new(dispatcher))
+                    .max_decoding_message_size(LINK_BYTES_MAX)
+                    .max_encoding_message_size(LINK_BYTES_MAX),
+            )
             .add_service(replication);
         let incoming = incoming(listener)?;
         let task = tokio::spawn(router.serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned()));

@@ -2,6 +2,8 @@
 
 /// Messages of up to this size are taken: the payload bound and room for what goes with it.
 pub const MESSAGE_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Links carry what workers sent inside of a message of their own, so they take a bit more: else one message could break a link for ever.
+pub const LINK_BYTES_MAX: usize = MESSAGE_BYTES_MAX + 1024 * 1024;
 /// Ids and names.
 pub(super) const NAME_CHARS_MAX: usize = 200;
 /// Labels of a start.

@@ -21,7 +21,7 @@ mod workflow_service;
 pub use admission::Admission;
 pub use cluster_service::ClusterView;
 pub use context::ApiContext;
-pub use limits::{CAPACITY_MAX, MESSAGE_BYTES_MAX};
+pub use limits::{CAPACITY_MAX, LINK_BYTES_MAX, MESSAGE_BYTES_MAX};
 pub use node_service::Prober;
 pub use run_service::Runs;
 pub use worker_service::Workers;

@@ -124,8 +124,8 @@ impl Gateway {
 
     async fn link_once(&self, node: u64, peers: &Peers, pause: &mut Duration) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let mut client = DispatchServiceClient::new(peers.channel(node)?)
-            .max_decoding_message_size(crate::api::MESSAGE_BYTES_MAX)
-            .max_encoding_message_size(crate::api::MESSAGE_BYTES_MAX);
+            .max_decoding_message_size(crate::api::LINK_BYTES_MAX)
+            .max_encoding_message_size(crate::api::LINK_BYTES_MAX);
         let (requests, receiver) = mpsc::unbounded_channel();
         let hello = link_request::Message::Hello(LinkHello { node_id: self.node_id });
         requests.send(LinkRequest { message: Some(hello) })?;

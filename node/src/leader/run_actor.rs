@@ -250,6 +250,11 @@ impl RunState {
         if let Some(request) = self.with.store.request(&info.namespace, &info.run_id, &info.request_id)? {
             return existing(request.uid);
         }
+        // Before anything is ended for its sake.
+        let plan = match self.with.context.plans.compile(&info.digest, start.definition.clone()) {
+            Ok(plan) => plan,
+            Err(error) => return Ok(Err(Refusal::Broken(error.to_string()))),
+        };
         let mut replaces = None;
         if let Some(run) = &self.run {
             let uid = run.info().uid;
@@ -278,10 +283,6 @@ impl RunState {
             }
             replaces = Some(uid);
         }
-        let plan = match self.with.context.plans.compile(&info.digest, start.definition.clone()) {
-            Ok(plan) => plan,
-            Err(error) => return Ok(Err(Refusal::Broken(error.to_string()))),
-        };
         if self.with.store.definition(&info.digest)?.is_none() {
             let digest = Bytes::copy_from_slice(&info.digest);
             turn.definition = Some(log::StoredDefinition { digest, workflow: start.definition.clone() });
