@@ -3,6 +3,7 @@
 mod definition;
 mod language;
 mod laws;
+mod plans;
 mod properties;
 mod scale;
 mod script;
