@@ -62,7 +62,7 @@ pub use compile::{DEFAULT_NAMESPACE, compile};
 pub use diagnostic::{Diagnostic, Related, Severity, render_all};
 pub use duration::{DurationError, format_duration, parse_duration};
 pub use engine::{Plan, Problem};
-pub use explain::{ExplainError, Explanation, Member, explain};
+pub use explain::{ExplainError, Explanation, Member, about, explain, members, messages};
 pub use header::{API_VERSION, KIND};
 pub use json_schema::json_schema;
 pub use load::{Loaded, diagnose, load, load_all};
