@@ -209,6 +209,8 @@ fn mistakes_of_each_kind() {
     only("invalid-version", "{steps: [{id: a, workflow: {name: w, version: «newest»}}]}");
     only("missing-sink", "{steps: [{id: a, «emit»: {type: t}}]}");
     only("reserved-type", "{steps: [{id: a, fail: {type: «QuorusX»}}]}");
+    only("expression-not-allowed", "{steps: [{id: a, task: {type: t, queue: «'${input.q}'»}}]}");
+    only("expression-not-allowed", "{steps: [{id: a, task: {type: t, selectors: {zone: «'${input.z}'»}}}]}");
     only("queue-and-pools", "{steps: [{id: a, task: {type: t, queue: q, «pools»: [{queue: p}]}}]}");
     only("run-on-without-needs", "{steps: [{id: a, run_on: «failure», set: 1}]}");
     only("never-accepted", "{steps: [{id: a, task: {type: t}}, {id: b, needs: [{step: «a», accept: [failed]}], set: 1}]}");

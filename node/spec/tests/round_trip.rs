@@ -195,6 +195,12 @@ proptest! {
     }
 
     #[test]
+    fn whatever_a_program_sends_is_checked(choices in choices()) {
+        let (plan, problems) = quorus_spec::check(&workflow(choices));
+        prop_assert_eq!(plan.is_some(), problems.iter().all(|problem| problem.warning), "{:#?}", problems);
+    }
+
+    #[test]
     fn canonical_bytes_decode_to_what_means_the_same(choices in choices()) {
         let (bytes, digest) = canonical(&workflow(choices));
         let decoded = <Workflow as prost::Message>::decode(bytes.clone()).unwrap();
