@@ -420,6 +420,8 @@ pub struct RunInfo {
     pub parent: Option<Parent>,
     /// Who started the first of its ancestors, if it has any; else that is `principal`.
     pub root_principal: Option<Principal>,
+    /// Versions of the workflows that its steps start, as they were when it was started.
+    pub pinned: BTreeMap<String, u64>,
 }
 
 impl RunInfo {

@@ -1,6 +1,6 @@
 //! What a run's events add up to: one small head per run and one entry per step, so that a step's cost does not grow with the run.
 
-use crate::{Failure, Millis, OutcomeKind, Parent, Payload, Principal, RunUid, StepId, Timestamp, Token, WorkerId};
+use crate::{Failure, Millis, OnConflict, OutcomeKind, Parent, Payload, Principal, RunUid, StepId, Timestamp, Token, WorkerId};
 
 /// Where a run stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -151,18 +151,6 @@ pub struct Attention {
     pub failure: Option<Failure>,
     /// Since when.
     pub since: Timestamp,
-}
-
-/// What happens to a run if too many others hold its concurrency key.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum OnConflict {
-    /// It waits for its turn.
-    #[default]
-    Queue,
-    /// It fails.
-    Reject,
-    /// The others are cancelled.
-    Replace,
 }
 
 /// A run's place among those with its concurrency key.
