@@ -165,12 +165,13 @@ pub(crate) fn signal_state() -> impl Strategy<Value = SignalState> {
 pub(crate) fn run_info() -> impl Strategy<Value = RunInfo> {
     let names = (text(), text(), any::<u128>(), text(), any::<u64>(), any::<[u8; 32]>());
     let rest = (payload(), btree_map(text(), text(), 0..3), principal(), text(), text(), text(), any::<u32>(), option::of(time()));
-    (names, rest, option::of(parent()), option::of(principal())).prop_map(
+    (names, rest, option::of(parent()), option::of(principal()), btree_map(text(), any::<u64>(), 0..3)).prop_map(
         |(
             (namespace, run_id, uid, workflow, version, digest),
             (input, labels, principal, request_id, traceparent, tracestate, steps_total, deadline),
             parent,
             root_principal,
+            pinned,
         )| RunInfo {
             namespace,
             run_id,
@@ -188,6 +189,7 @@ pub(crate) fn run_info() -> impl Strategy<Value = RunInfo> {
             deadline,
             parent,
             root_principal,
+            pinned,
         },
     )
 }

@@ -158,7 +158,7 @@ fn later_events() -> Vec<(&'static str, EventKind)> {
         ("run_cancel_requested_v2", EventKind::RunCancelRequested { principal: principal(), reason: "enough".into(), compensate: true }),
         (
             "run_started_v2",
-            EventKind::RunStarted(Box::new(RunInfo { parent: Some(parent()), root_principal: Some(principal()), ..info() })),
+            EventKind::RunStarted(Box::new(RunInfo { parent: Some(parent()), root_principal: Some(principal()), pinned: [("sub".to_owned(), 2)].into(), ..info() })),
         ),
         (
             "scope_started_v1",
