@@ -6,8 +6,8 @@ use quorus_proto::{
     DESCRIPTORS,
     peer::{dispatch_service_server::DispatchServiceServer, node_service_server::NodeServiceServer},
     v1::{
-        cluster_service_server::ClusterServiceServer, lifecycle_service_server::LifecycleServiceServer, run_service_server::RunServiceServer, worker_service_server::WorkerServiceServer,
-        workflow_service_server::WorkflowServiceServer,
+        cluster_service_server::ClusterServiceServer, lifecycle_service_server::LifecycleServiceServer,
+        run_service_server::RunServiceServer, worker_service_server::WorkerServiceServer, workflow_service_server::WorkflowServiceServer,
     },
 };
 use tokio::task::JoinHandle;

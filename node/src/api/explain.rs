@@ -142,7 +142,8 @@ fn inside(plan: &Plan, run: &LoadedRun, id: &StepId, state: &StepState) -> Strin
         Some(parent) => plan.steps[parent].id.as_str() == id.planned() && other != id,
         None => false,
     };
-    let items = run.steps.iter().filter(|(other, state)| state.status.is_open() && other.as_item().is_some_and(|(of, _)| of == *id)).count();
+    let items =
+        run.steps.iter().filter(|(other, state)| state.status.is_open() && other.as_item().is_some_and(|(of, _)| of == *id)).count();
     if items > 0 {
         return format!("the end of {items} items");
     }

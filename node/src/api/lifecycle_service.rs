@@ -184,12 +184,7 @@ impl LifecycleService for Lifecycle {
 }
 
 /// The command of a signal.
-pub(super) fn signal(
-    name: &str,
-    id: &str,
-    carried: Option<v1::Payload>,
-    principal: Option<v1::Principal>,
-) -> Result<Command, Status> {
+pub(super) fn signal(name: &str, id: &str, carried: Option<v1::Payload>, principal: Option<v1::Principal>) -> Result<Command, Status> {
     let mut check = Check::default();
     check.must(limits::is_name(name), "name", "must have 1 to 200 letters, digits, `.`, `_`, `-` or `:`");
     check.must(id.len() <= limits::NAME_CHARS_MAX, "signal_id", "has at most 200 characters");

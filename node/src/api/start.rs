@@ -143,8 +143,7 @@ fn pinned(context: &ApiContext, plan: &Plan) -> Result<BTreeMap<String, u64>, St
     for step in &plan.steps {
         if let PlannedKind::Workflow(child) = &step.kind
             && child.version == ChildVersion::Pinned
-            && let Some(found) =
-                context.system.workflow(&plan.namespace, &child.name, 0).map_err(|error| errors::internal(&error))?
+            && let Some(found) = context.system.workflow(&plan.namespace, &child.name, 0).map_err(|error| errors::internal(&error))?
         {
             pinned.insert(child.name.clone(), found.version);
         }

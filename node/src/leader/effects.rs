@@ -52,7 +52,9 @@ impl Effects<'_> {
                 EventKind::ScopeRetried { step, retry_at, .. } => self.arm(uid, Some(step), TimerKind::Due, Some(*retry_at)),
                 EventKind::ScopeStarted { step, step_deadline, .. }
                 | EventKind::StepAwaiting { step, step_deadline }
-                | EventKind::ChildRequested { step, step_deadline, .. } => self.arm(uid, Some(step), TimerKind::StepTimeout, *step_deadline),
+                | EventKind::ChildRequested { step, step_deadline, .. } => {
+                    self.arm(uid, Some(step), TimerKind::StepTimeout, *step_deadline)
+                }
                 EventKind::SlotRequested { deadline, .. } => self.arm(uid, None, TimerKind::SlotTimeout, *deadline),
                 EventKind::PhaseChanged { scope: None, .. } | EventKind::RunReopened { .. } => {
                     if current {

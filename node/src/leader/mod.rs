@@ -18,5 +18,5 @@ pub use led::{LedShard, LedShards};
 pub(crate) use owing::OwingSender;
 pub use plans::{PlanCache, PlanError};
 pub use request::{Answer, Ask, OnConflict, OnReuse, Refusal, Reply, Request, RunKey, StartAsk};
-pub(crate) use task::planned;
 pub use shard::{LeaderContext, ShardArguments, ShardMessage, ShardSupervisor};
+pub(crate) use task::planned;

@@ -76,13 +76,8 @@ mod tests {
         let step = StepDefinition { id: "nap".into(), kind: Some(nap), ..StepDefinition::default() };
         let plan = plan(&Definition { name: "w".into(), steps: vec![step], ..Definition::default() }).unwrap();
         let run = Run::new(RunInfo { uid: RunUid(2), ..RunInfo::default() }, Arc::new(plan));
-        let ended = EventKind::RunEnded {
-            status: RunStatus::Terminated,
-            output: None,
-            failure: None,
-            principal: None,
-            reason: String::new(),
-        };
+        let ended =
+            EventKind::RunEnded { status: RunStatus::Terminated, output: None, failure: None, principal: None, reason: String::new() };
         let (sender, mut receiver) = OwingSender::new();
         let key = RunKey::new("default", "r");
         sender.tell(&key, &run, RunUid(1), &[Event { time: Timestamp(1), kind: ended.clone() }]);
