@@ -6,5 +6,6 @@ mod basics;
 mod crashes;
 mod harness;
 mod imported;
+mod lifecycle;
 mod outages;
 mod refusals;
