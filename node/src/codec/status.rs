@@ -28,7 +28,9 @@ pub fn run_status_from_proto(value: i32) -> Result<RunStatus, CodecError> {
         Ok(v1::RunStatus::Failed) => Ok(RunStatus::Failed),
         Ok(v1::RunStatus::Cancelled) => Ok(RunStatus::Cancelled),
         Ok(v1::RunStatus::Terminated) => Ok(RunStatus::Terminated),
-        Ok(v1::RunStatus::Unspecified) | Err(_) => Err(CodecError::UnknownValue { what: "run status", value }),
+        Ok(v1::RunStatus::Unspecified | v1::RunStatus::Queued | v1::RunStatus::Compensating | v1::RunStatus::NeedsAttention) | Err(_) => {
+            Err(CodecError::UnknownValue { what: "run status", value })
+        }
     }
 }
 

@@ -35,6 +35,7 @@ pub fn failure_to_proto(failure: &Failure) -> v1::Failure {
         details: failure.details.as_ref().map(payload_to_proto),
         non_retryable: failure.non_retryable,
         nothing_done: failure.nothing_done,
+        ..v1::Failure::default()
     }
 }
 
