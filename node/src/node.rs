@@ -25,6 +25,7 @@ use crate::{
     clock::{Clock, SystemClock},
     config::Config,
     dispatch::{Dispatcher, Times},
+    executors::{self, ApiSignals, Reach, Services},
     gateway::Gateway,
     identity::{Identity, IdentityError},
     leader::{LeaderContext, LedShards, PlanCache},
@@ -144,9 +145,10 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
     let gateway = Gateway::start(config.node.id, &nodes, dispatcher.clone(), &peers, &stop);
     let liveness = Liveness::start(config.node.id, &cluster_id, &nodes, &peers, &stop);
     let plans = PlanCache::default();
+    let boot_id = format!("{:032x}", clock.unique());
     let context = Arc::new(LeaderContext {
         node_id: config.node.id,
-        boot_id: format!("{:032x}", clock.unique()),
+        boot_id: boot_id.clone(),
         clock: clock.clone(),
         disk: disk.clone(),
         dispatcher: dispatcher.clone(),
@@ -195,6 +197,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
         root.cast(NodeMessage::Opened(group.clone())).map_err(|error| Error::Supervisor(error.to_string()))?;
     }
     balance::start(config.node.id, host.clone(), system, liveness.clone(), draining.clone());
+    start_builtin_worker(&config, boot_id, &gateway, &peers, &stop);
     wait_for_leaders(&groups, &shutdown).await;
     ready.pass();
     server.set_serving(true).await;
@@ -220,6 +223,22 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
     server.stop().await;
     host.shutdown().await;
     Ok(())
+}
+
+/// Every node executes `http`, `gate` and `emit` steps.
+fn start_builtin_worker(config: &Config, incarnation: String, gateway: &Gateway, peers: &Arc<Peers>, stop: &CancellationToken) {
+    let secrets = quorus_secrets::Secrets::with_folder(config.secrets_dir.clone());
+    let signals = Arc::new(ApiSignals::new(config.node.id, peers.clone()));
+    let services = Services::new(Reach::new(config.http_allow_private.clone()), secrets, signals);
+    executors::start(executors::Arguments {
+        gateway: gateway.clone(),
+        services: Arc::new(services),
+        node_id: config.node.id,
+        incarnation,
+        concurrency: config.builtin_concurrency,
+        lease: config.lease,
+        stop: stop.clone(),
+    });
 }
 
 /// No new leases, workers elsewhere, leaderships elsewhere, actors gone.
