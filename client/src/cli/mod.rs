@@ -8,6 +8,7 @@
 
 mod api;
 mod apply;
+mod approvals;
 mod args;
 mod client;
 mod cluster;
@@ -16,6 +17,8 @@ mod describe;
 mod dynamic;
 mod failure;
 mod import;
+mod lifecycle;
+mod lifecycle_view;
 mod plan;
 mod progress;
 mod render;
@@ -25,6 +28,7 @@ mod start;
 mod table;
 mod term;
 mod text;
+mod tree;
 mod validate;
 mod version;
 mod view;
@@ -66,6 +70,9 @@ enum Command {
     /// List, show, watch and stop runs
     #[command(subcommand)]
     Runs(runs::Command),
+    /// Show what waits for people
+    #[command(subcommand)]
+    Approvals(approvals::Command),
     /// Execute tasks
     #[command(subcommand)]
     Worker(worker::Command),
@@ -111,6 +118,7 @@ async fn run(command: Command, globals: &Globals) -> Result<(), Failure> {
         Command::Workflows(command) => workflows::run(command, globals).await,
         Command::Start(args) => start::run(args, globals).await,
         Command::Runs(command) => runs::run(command, globals).await,
+        Command::Approvals(command) => approvals::run(command, globals).await,
         Command::Worker(command) => worker::run(command, globals).await,
         Command::Import(command) => import::run(&command, globals),
         Command::Cluster(command) => cluster::run(command, globals).await,
