@@ -16,6 +16,7 @@ pub mod dispatch;
 pub mod gateway;
 pub mod identity;
 pub mod leader;
+pub mod limits;
 pub mod liveness;
 pub mod net;
 pub mod node;

@@ -18,7 +18,7 @@ use ractor::{Actor, ActorRef};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    api::{Admission, ApiContext, Prober},
+    api::{Admission, ApiContext, Prober, SystemPort},
     balance,
     bootstrap::{self, BootstrapError},
     changes::Changes,
@@ -144,6 +144,8 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
     let gateway = Gateway::start(config.node.id, &nodes, dispatcher.clone(), &peers, &stop);
     let liveness = Liveness::start(config.node.id, &cluster_id, &nodes, &peers, &stop);
     let plans = PlanCache::default();
+    let system = SystemStore::open(disk.clone())?;
+    let port = SystemPort::new(config.node.id, host.clone(), peers.clone(), clock.clone());
     let context = Arc::new(LeaderContext {
         node_id: config.node.id,
         boot_id: format!("{:032x}", clock.unique()),
@@ -152,10 +154,11 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
         dispatcher: dispatcher.clone(),
         plans: plans.clone(),
         cancel_grace: config.cancel_grace,
+        system: system.clone(),
+        port: port.clone(),
         seeds: AtomicU64::new(u64::try_from(clock.unique() >> 64).unwrap_or(0)),
     });
 
-    let system = SystemStore::open(disk.clone())?;
     let replica = SystemReplica::new(system.clone());
     let members: BTreeMap<u64, u64> = nodes.iter().map(|node| (*node, *node)).collect();
     let group = GroupConfig { group: SYSTEM_GROUP, replica: config.node.id, members, learners: BTreeMap::new(), initialize: true };
@@ -168,6 +171,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
         peers: peers.clone(),
         disk: disk.clone(),
         system: system.clone(),
+        port: port.clone(),
         led: led.clone(),
         plans,
         clock: clock.clone(),

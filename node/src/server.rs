@@ -118,6 +118,7 @@ impl Server {
             .add_service(sized!(WorkflowServiceServer::new(Workflows { context: api.clone() })))
             .add_service(sized!(RunServiceServer::new(Runs { context: api.clone() })))
             .add_service(sized!(WorkerServiceServer::new(workers)))
+            .add_service(api.port.service())
             .add_service(ClusterServiceServer::new(ClusterView { context: api }))
             .add_service(NodeServiceServer::new(prober))
             .add_service(

@@ -27,11 +27,13 @@ use super::{
     timers::{TimerMessage, Timers, TimersArguments},
 };
 use crate::{
+    api::SystemPort,
     clock::Clock,
     dispatch::{Dispatcher, Entry, LeaseName, WaitingTask},
     observe::names,
     replica::RecordAnswer,
     store::{OpenStep, ShardStore},
+    system::SystemStore,
 };
 
 /// A run that nobody asked anything of for this long is passivated.
@@ -57,6 +59,10 @@ pub struct LeaderContext {
     pub plans: PlanCache,
     /// How long a cancelled attempt may take to stop.
     pub cancel_grace: Duration,
+    /// This node's copy of group 0.
+    pub system: SystemStore,
+    /// The way to group 0's leader.
+    pub port: SystemPort,
     /// Source of seeds for decisions.
     pub seeds: AtomicU64,
 }

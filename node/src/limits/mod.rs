@@ -1,0 +1,7 @@
+//! Limits: what the whole cluster may do at a time and how fast, and the breakers that stop what keeps failing.
+//!
+//! Reading order: [`spec`] (what a limit is).
+
+mod spec;
+
+pub use spec::{BreakerSpec, LimitSpec, LimitTarget, OnExceeded, RateSpec};
