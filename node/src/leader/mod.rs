@@ -3,6 +3,7 @@
 //! Reading order: [`request`] (what can be asked), [`led`] (the way to a run), [`run_actor`] (decides), [`proposer`] (replicates), [`timers`] (wakes),
 //! [`shard`] (binds them to a term), [`effects`], [`plans`] and [`task`].
 
+mod due;
 mod effects;
 mod led;
 mod plans;

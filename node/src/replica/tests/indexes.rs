@@ -45,7 +45,7 @@ proptest! {
                 continue;
             }
             let (timers, open) = recomputed(&shard, &world);
-            let stored = shard.store.timers_due(Timestamp(i64::MAX), usize::MAX).unwrap();
+            let stored = shard.store.timers_after(None, Timestamp(i64::MAX), usize::MAX).unwrap();
             prop_assert!(stored.iter().map(|entry| &entry.timer).eq(timers.iter()));
             let mut visited = BTreeSet::new();
             shard.store.open_steps(|step| {
@@ -62,7 +62,7 @@ proptest! {
         let world = World::of(&ops);
         let mut shard = Shard::new();
         shard.apply(&world.entries);
-        let all = shard.store.timers_due(Timestamp(i64::MAX), usize::MAX).unwrap();
+        let all = shard.store.timers_after(None, Timestamp(i64::MAX), usize::MAX).unwrap();
         let mut paged = Vec::new();
         loop {
             let after = paged.last().map(|entry: &crate::store::TimerEntry| &entry.timer);
@@ -77,7 +77,7 @@ proptest! {
         for (position, entry) in all.iter().enumerate() {
             let due = entry.timer.due;
             let until: Vec<_> = all.iter().filter(|other| other.timer.due <= due).cloned().collect();
-            prop_assert_eq!(shard.store.timers_due(due, usize::MAX).unwrap(), until);
+            prop_assert_eq!(shard.store.timers_after(None, due, usize::MAX).unwrap(), until);
             let later = all[position..].iter().find(|other| other.timer.due > due).map(|other| other.timer.clone());
             prop_assert_eq!(shard.store.next_timer_after(due).unwrap(), later);
             let run = &world.runs[&entry.timer.uid];
