@@ -1,8 +1,9 @@
 //! What a limit is.
 
 use quorus_engine::Millis;
-use quorus_proto::v1::{self, limit};
+use quorus_proto::v1::{self, limit_spec::Target};
 
+use super::KeyTemplate;
 use crate::codec::CodecError;
 
 /// A limit.
@@ -12,7 +13,7 @@ pub struct LimitSpec {
     pub name: String,
     /// Whose attempts it bounds beside those of the steps that refer to it.
     pub target: LimitTarget,
-    /// Each value of this label of the step has a limit of its own; empty: one for all.
+    /// Each value of this text with `${...}` has a limit of its own; empty: one for all. See [`KeyTemplate`].
     pub key: String,
     /// How often attempts may begin.
     pub rate: Option<RateSpec>,
@@ -38,11 +39,11 @@ pub enum LimitTarget {
     Host(String),
 }
 
-/// How often attempts may begin: a bucket of `burst` tokens that fills with `limit` tokens `per` time.
+/// How often attempts may begin: a bucket of `burst` tokens that fills with `count` tokens `per` time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RateSpec {
     /// So many attempts, at least 1.
-    pub limit: u32,
+    pub count: u32,
     /// In this time, at least 1 ms.
     pub per: Millis,
     /// So many may begin at once after a quiet time, at least 1.
@@ -89,40 +90,44 @@ impl LimitSpec {
         let mut problems = Vec::new();
         let mut must = |ok: bool, field: &str, what: &str| {
             if !ok {
-                problems.push((format!("limit.{field}"), what.to_owned()));
+                problems.push((field.to_owned(), what.to_owned()));
             }
         };
-        must(crate::api::is_name(&proto.name), "name", "must have 1 to 200 letters, digits, `.`, `_`, `-` or `:`");
-        must(proto.task_type.is_empty() || proto.host.is_empty(), "host", "can't be set together with task_type");
-        let bounds = proto.rate.is_some() || proto.concurrency > 0 || proto.breaker.is_some();
-        must(bounds, "rate", "one of rate, concurrency and breaker is needed: else nothing is limited");
-        if let Some(rate) = &proto.rate {
-            must(rate.limit > 0, "rate.limit", "must be at least 1");
-            must(millis(rate.per).is_some_and(|per| per.0 > 0), "rate.per", "must be at least 1 ms");
+        let spec = proto.spec.clone().unwrap_or_default();
+        let name = proto.metadata.as_ref().map_or("", |metadata| metadata.name.as_str());
+        must(crate::api::is_name(name), "metadata.name", "must have 1 to 200 letters, digits, `.`, `_`, `-` or `:`");
+        let bounds = spec.rate.is_some() || spec.concurrency > 0 || spec.breaker.is_some();
+        must(bounds, "spec", "one of rate, concurrency and breaker is needed: else nothing is limited");
+        must(spec.budget.is_none(), "spec.budget", "is not supported on a limit yet; a workflow may have a budget");
+        if let Err(problem) = KeyTemplate::parse(&spec.key) {
+            must(false, "spec.key", &problem);
         }
-        if let Some(breaker) = &proto.breaker {
-            must((0.0..=1.0).contains(&breaker.ratio), "breaker.ratio", "must be between 0 and 1");
-            must(breaker.failures > 0 || breaker.ratio > 0.0, "breaker.failures", "or breaker.ratio is needed: else it never opens");
-            must(breaker.window.is_none() || millis(breaker.window).is_some(), "breaker.window", "can't be negative");
-            must(breaker.open_for.is_none() || millis(breaker.open_for).is_some(), "breaker.open_for", "can't be negative");
+        if let Some(rate) = &spec.rate {
+            must(rate.count > 0, "spec.rate.count", "must be at least 1");
+            must(rate.per.is_none() || millis(rate.per).is_some_and(|per| per.0 > 0), "spec.rate.per", "must be at least 1 ms");
         }
-        must(limit::OnExceeded::try_from(proto.on_exceeded).is_ok(), "on_exceeded", "is not one that this version knows");
+        if let Some(breaker) = &spec.breaker {
+            must((0.0..=1.0).contains(&breaker.ratio), "spec.breaker.ratio", "must be between 0 and 1");
+            let opens = breaker.failures > 0 || breaker.ratio > 0.0;
+            must(opens, "spec.breaker.failures", "or breaker.ratio is needed: else it never opens");
+            must(breaker.window.is_none() || millis(breaker.window).is_some(), "spec.breaker.window", "can't be negative");
+            must(breaker.open_for.is_none() || millis(breaker.open_for).is_some(), "spec.breaker.open_for", "can't be negative");
+        }
+        must(v1::OnLimit::try_from(spec.on_exceeded).is_ok(), "spec.on_exceeded", "is not one that this version knows");
         problems
     }
 
     /// As it is stored and shown.
     pub fn to_proto(&self) -> v1::Limit {
-        let (task_type, host) = match &self.target {
-            LimitTarget::Named => (String::new(), String::new()),
-            LimitTarget::TaskType(task_type) => (task_type.clone(), String::new()),
-            LimitTarget::Host(host) => (String::new(), host.clone()),
+        let target = match &self.target {
+            LimitTarget::Named => None,
+            LimitTarget::TaskType(task_type) => Some(Target::TaskType(task_type.clone())),
+            LimitTarget::Host(host) => Some(Target::Host(host.clone())),
         };
-        v1::Limit {
-            name: self.name.clone(),
-            task_type,
-            host,
+        let spec = v1::LimitSpec {
+            target,
             key: self.key.clone(),
-            rate: self.rate.map(|rate| v1::Rate { limit: rate.limit, per: Some(duration(rate.per)), burst: rate.burst }),
+            rate: self.rate.map(|rate| v1::Rate { count: rate.count, per: Some(duration(rate.per)), burst: rate.burst }),
             concurrency: self.concurrency.unwrap_or(0),
             breaker: self.breaker.map(|breaker| v1::Breaker {
                 failures: breaker.failures,
@@ -132,11 +137,17 @@ impl LimitSpec {
                 probes: breaker.probes,
             }),
             on_exceeded: match self.on_exceeded {
-                OnExceeded::Wait => limit::OnExceeded::Wait,
-                OnExceeded::Fail => limit::OnExceeded::Fail,
+                OnExceeded::Wait => v1::OnLimit::Wait,
+                OnExceeded::Fail => v1::OnLimit::Fail,
             }
             .into(),
-            description: self.description.clone(),
+            budget: None,
+        };
+        v1::Limit {
+            api_version: "quorus/v1".to_owned(),
+            kind: "Limit".to_owned(),
+            metadata: Some(v1::Metadata { name: self.name.clone(), description: self.description.clone(), ..v1::Metadata::default() }),
+            spec: Some(spec),
         }
     }
 
@@ -145,29 +156,29 @@ impl LimitSpec {
     /// # Errors
     /// If it has a value that this version does not know.
     pub fn from_proto(proto: v1::Limit) -> Result<Self, CodecError> {
-        let on_exceeded = match limit::OnExceeded::try_from(proto.on_exceeded) {
-            Ok(limit::OnExceeded::Unspecified | limit::OnExceeded::Wait) => OnExceeded::Wait,
-            Ok(limit::OnExceeded::Fail) => OnExceeded::Fail,
-            Err(_) => return Err(CodecError::UnknownValue { what: "limit", value: proto.on_exceeded }),
+        let metadata = proto.metadata.unwrap_or_default();
+        let spec = proto.spec.unwrap_or_default();
+        let on_exceeded = match v1::OnLimit::try_from(spec.on_exceeded) {
+            Ok(v1::OnLimit::Unspecified | v1::OnLimit::Wait) => OnExceeded::Wait,
+            Ok(v1::OnLimit::Fail) => OnExceeded::Fail,
+            Err(_) => return Err(CodecError::UnknownValue { what: "limit", value: spec.on_exceeded }),
         };
-        let target = if !proto.task_type.is_empty() {
-            LimitTarget::TaskType(proto.task_type)
-        } else if !proto.host.is_empty() {
-            LimitTarget::Host(proto.host)
-        } else {
-            LimitTarget::Named
+        let target = match spec.target {
+            None => LimitTarget::Named,
+            Some(Target::TaskType(task_type)) => LimitTarget::TaskType(task_type),
+            Some(Target::Host(host)) => LimitTarget::Host(host),
         };
         Ok(Self {
-            name: proto.name,
+            name: metadata.name,
             target,
-            key: proto.key,
-            rate: proto.rate.map(|rate| RateSpec {
-                limit: rate.limit.max(1),
-                per: millis(rate.per).filter(|per| per.0 > 0).unwrap_or(Millis(1)),
-                burst: if rate.burst == 0 { rate.limit.max(1) } else { rate.burst },
+            key: spec.key,
+            rate: spec.rate.map(|rate| RateSpec {
+                count: rate.count.max(1),
+                per: millis(rate.per).filter(|per| per.0 > 0).unwrap_or(Millis(1_000)),
+                burst: if rate.burst == 0 { rate.count.max(1) } else { rate.burst },
             }),
-            concurrency: Some(proto.concurrency).filter(|most| *most > 0),
-            breaker: proto.breaker.map(|breaker| BreakerSpec {
+            concurrency: Some(spec.concurrency).filter(|most| *most > 0),
+            breaker: spec.breaker.map(|breaker| BreakerSpec {
                 failures: breaker.failures,
                 ratio: breaker.ratio,
                 window: millis(breaker.window).unwrap_or(BreakerSpec::WINDOW),
@@ -175,7 +186,7 @@ impl LimitSpec {
                 probes: breaker.probes.max(1),
             }),
             on_exceeded,
-            description: proto.description,
+            description: metadata.description,
         })
     }
 }

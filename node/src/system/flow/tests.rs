@@ -307,8 +307,8 @@ fn limit() -> LimitSpec {
     LimitSpec {
         name: "api".into(),
         target: LimitTarget::TaskType("call".into()),
-        key: "region".into(),
-        rate: Some(RateSpec { limit: 10, per: Millis(1_000), burst: 5 }),
+        key: "${input.region}".into(),
+        rate: Some(RateSpec { count: 10, per: Millis(1_000), burst: 5 }),
         concurrency: Some(3),
         breaker: Some(BreakerSpec { failures: 5, ratio: 0.5, window: Millis(60_000), open_for: Millis(30_000), probes: 2 }),
         on_exceeded: OnExceeded::Fail,
