@@ -17,6 +17,7 @@ pub mod executors;
 pub mod gateway;
 pub mod identity;
 pub mod leader;
+pub mod limits;
 pub mod liveness;
 pub mod net;
 pub mod node;

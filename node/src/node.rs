@@ -18,7 +18,7 @@ use ractor::{Actor, ActorRef};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    api::{Admission, ApiContext, Prober},
+    api::{Admission, ApiContext, Prober, SystemPort},
     balance,
     bootstrap::{self, BootstrapError},
     changes::Changes,
@@ -147,6 +147,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
     let plans = PlanCache::default();
     let boot_id = format!("{:032x}", clock.unique());
     let system = SystemStore::open(disk.clone())?;
+    let port = SystemPort::new(config.node.id, host.clone(), peers.clone(), clock.clone());
     let context = Arc::new(LeaderContext {
         node_id: config.node.id,
         boot_id: boot_id.clone(),
@@ -156,6 +157,8 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
         plans: plans.clone(),
         system: system.clone(),
         cancel_grace: config.cancel_grace,
+        port: port.clone(),
+        peers: peers.clone(),
         seeds: AtomicU64::new(u64::try_from(clock.unique() >> 64).unwrap_or(0)),
     });
 
@@ -171,6 +174,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
         peers: peers.clone(),
         disk: disk.clone(),
         system: system.clone(),
+        port: port.clone(),
         led: led.clone(),
         plans,
         clock: clock.clone(),

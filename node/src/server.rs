@@ -4,7 +4,7 @@ use std::{net::TcpListener, sync::Arc, time::Duration};
 
 use quorus_proto::{
     DESCRIPTORS,
-    peer::{dispatch_service_server::DispatchServiceServer, node_service_server::NodeServiceServer},
+    peer::{courier_service_server::CourierServiceServer, dispatch_service_server::DispatchServiceServer, node_service_server::NodeServiceServer},
     v1::{
         cluster_service_server::ClusterServiceServer, lifecycle_service_server::LifecycleServiceServer,
         run_service_server::RunServiceServer, worker_service_server::WorkerServiceServer, workflow_service_server::WorkflowServiceServer,
@@ -16,7 +16,7 @@ use tonic::{service::Routes, transport::server::TcpIncoming};
 use tonic_health::{ServingStatus, server::HealthReporter};
 
 use crate::{
-    api::{ApiContext, ClusterView, LINK_BYTES_MAX, Lifecycle, MESSAGE_BYTES_MAX, Prober, Runs, Workers, Workflows, errors},
+    api::{ApiContext, ClusterView, Deliveries, LINK_BYTES_MAX, Lifecycle, MESSAGE_BYTES_MAX, Prober, Runs, Workers, Workflows, errors},
     dispatch::{Dispatcher, LinkService, Times},
     observe::MeasureRpcs,
 };
@@ -125,6 +125,8 @@ impl Server {
             .add_service(sized!(RunServiceServer::new(Runs { context: api.clone() })))
             .add_service(sized!(LifecycleServiceServer::new(Lifecycle { context: api.clone() })))
             .add_service(sized!(WorkerServiceServer::new(workers)))
+            .add_service(api.port.service())
+            .add_service(sized!(CourierServiceServer::new(Deliveries { context: api.clone() })))
             .add_service(ClusterServiceServer::new(ClusterView { context: api }))
             .add_service(NodeServiceServer::new(prober))
             .add_service(

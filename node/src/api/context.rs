@@ -6,7 +6,7 @@ use quorus_proto::v1;
 use quorus_raft::{Group, GroupId, Host, NodeId, Peers, disk::Disk};
 use tonic::Status;
 
-use super::{Admission, errors, steps, to_proto};
+use super::{Admission, SystemPort, errors, steps, to_proto};
 use crate::{
     changes::Changes,
     clock::Clock,
@@ -30,6 +30,8 @@ pub struct ApiContext {
     pub disk: Arc<dyn Disk>,
     /// Definitions and placement, on every node.
     pub system: SystemStore,
+    /// The way to group 0's leader.
+    pub port: SystemPort,
     /// Shards that this node leads.
     pub led: LedShards,
     /// Compiled plans.

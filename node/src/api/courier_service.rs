@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use quorus_engine::{Command, Failure, Parent, Rejection, RunInfo, RunUid, failure_type};
+use quorus_engine::{Command, Failure, Parent, Principal, Rejection, RunInfo, RunUid, failure_type};
 use quorus_proto::{
     peer::{self, courier_service_client::CourierServiceClient, courier_service_server::CourierService},
     v1,
@@ -19,6 +19,7 @@ use super::{
     forward::{self, Journey},
     from_proto, run_service, start, to_proto,
 };
+use crate::codec;
 use crate::leader::{Answer, Ask, LedShard, OnConflict, OnReuse, Refusal, Reply, Request as RunRequest, RunKey, StartAsk};
 
 /// Takes what runs on other shards owe to runs.
@@ -110,7 +111,7 @@ impl Deliveries {
     async fn cancel_here(&self, led: LedShard, key: RunKey, message: peer::CancelChildRequest) -> Result<peer::CancelChildResponse, Status> {
         let (child, reason) = (message.child.unwrap_or_default(), message.reason);
         let uid = uid(&child.run_uid)?;
-        let principal = from_proto::principal(child.principal.clone());
+        let principal = principal(child.principal.clone());
         let command = Command::Cancel { principal, reason, compensate: true };
         let refusal = match self.ask(&led, &key, Some(uid), Ask::Command(command)).await {
             Ok(_) => None,
@@ -146,7 +147,7 @@ impl Deliveries {
     ) -> Result<peer::CompensateChildResponse, Status> {
         let uid = uid(&message.run_uid)?;
         let notify = Some(message.notify.as_str().into());
-        let principal = from_proto::principal(message.principal.clone());
+        let principal = principal(message.principal.clone());
         let command = Command::Compensate { principal, reason: message.reason.clone(), notify };
         let rejection = match self.ask(&led, &key, Some(uid), Ask::Command(command)).await {
             Ok(_) => return Ok(peer::CompensateChildResponse::default()),
@@ -185,7 +186,7 @@ impl Deliveries {
 
     /// All that a child is started with; a failure if its workflow can't be started.
     async fn start_of(&self, child: &peer::ChildRun, uid: RunUid) -> Result<Result<StartAsk, Failure>, Status> {
-        let found = start::definition(&self.context, &child.namespace, &child.workflow, child.version, 0).await;
+        let found = start::version_of(&self.context, &child.namespace, &child.workflow, child.version).await;
         let version = match found {
             Ok(version) => version,
             Err(status) if status.code() == Code::NotFound => {
@@ -194,6 +195,11 @@ impl Deliveries {
             Err(status) => return Err(status),
         };
         let plan = self.context.plans.compile(&version.digest, version.workflow.clone()).map_err(|error| errors::internal(&error))?;
+        if let Some(schema) = &plan.input_schema
+            && let Err(status) = start::fits(schema, child.input.as_ref())
+        {
+            return Ok(Err(refusal(failure_type::CHILD_REFUSED, status.message().to_owned())));
+        }
         let now = self.context.clock.now();
         let parent = child.parent.clone().unwrap_or_default();
         let parent_uid = uid_of_text(&parent.run_uid)?;
@@ -206,14 +212,14 @@ impl Deliveries {
             digest: version.digest,
             input: child.input.clone().map(from_proto::payload).unwrap_or_default(),
             labels: plan.labels.clone(),
-            principal: from_proto::principal(child.principal.clone()),
+            principal: principal(child.principal.clone()),
             request_id: uid.to_string(),
             traceparent: child.traceparent.clone(),
             tracestate: child.tracestate.clone(),
             steps_total: u32::try_from(plan.steps.len()).unwrap_or(u32::MAX),
             deadline: plan.timeout.map(|timeout| now.plus(timeout)),
             parent: Some(Parent { namespace: parent.namespace, run_id: parent.run_id, uid: parent_uid, step: parent.step }),
-            root_principal: child.root_principal.clone().map(|principal| from_proto::principal(Some(principal))),
+            root_principal: child.root_principal.clone().map(codec::principal_from_proto),
             pinned: start::pinned(&self.context, &plan)?,
         };
         Ok(Ok(StartAsk { info, definition: version.workflow, on_conflict: OnConflict::Reject, on_reuse: OnReuse::Allow }))
@@ -231,6 +237,11 @@ impl Deliveries {
         led.deliver(key, RunRequest { uid, ask, credit: None, reply, permit: None });
         receiver.await.unwrap_or(Err(Refusal::OutcomeUnknown))
     }
+}
+
+/// Who asks, as another node knows it.
+fn principal(principal: Option<v1::Principal>) -> Principal {
+    principal.map(codec::principal_from_proto).unwrap_or_default()
 }
 
 /// A refusal is a read: it is said only if a quorum confirms that this leader still knows the truth.

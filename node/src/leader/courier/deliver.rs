@@ -14,7 +14,7 @@ use tonic::{Request, Status, transport::Channel};
 
 use crate::{
     api::{MESSAGE_BYTES_MAX, SystemPort, from_proto, to_proto},
-    leader::{Ask, LedShard, Owing, Refusal, Reply, Request as RunRequest},
+    leader::{Ask, LeaderContext, LedShard, Owing, Refusal, Reply, Request as RunRequest},
     store::{ShardStore, StoreError},
     system::{FlowAnswer, FlowCommand, SlotConflict, SlotKey, SlotRun, SlotStatus, SystemAnswer, SystemCommand, SystemStore},
 };
@@ -32,6 +32,14 @@ pub(crate) struct Post {
     pub(crate) port: SystemPort,
     /// This node's copy of group 0.
     pub(crate) system: SystemStore,
+}
+
+impl Post {
+    /// The ways of a node.
+    pub(crate) fn of(context: &LeaderContext) -> Self {
+        let (peers, port, system) = (context.peers.clone(), context.port.clone(), context.system.clone());
+        Self { node: context.node_id, peers, port, system }
+    }
 }
 
 /// What became of a delivery.
