@@ -114,6 +114,55 @@ async fn several_queries_of_both_kinds_are_judged_together() {
     assert_eq!(Bench::new(TASK_TYPE, &request).output().await, json!({"values": {"baseline": 0.03, "canary": 0.02}}));
 }
 
+/// A Prometheus from the system's packages; `None`, with a word about it, if there is none.
+async fn real_prometheus() -> Option<(tokio::process::Child, tempfile::TempDir, u16)> {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("prometheus.yml");
+    std::fs::write(&config, "scrape_configs: []\n").unwrap();
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let started = tokio::process::Command::new("prometheus")
+        .arg(format!("--config.file={}", config.display()))
+        .arg(format!("--storage.tsdb.path={}", folder.path().join("data").display()))
+        .arg(format!("--web.listen-address=127.0.0.1:{port}"))
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .kill_on_drop(true)
+        .spawn();
+    match started {
+        Ok(child) => Some((child, folder, port)),
+        Err(error) => {
+            eprintln!("SKIPPED: no Prometheus on this machine ({error}); install the package `prometheus` to test against a real one");
+            None
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_real_prometheus_is_understood() {
+    let Some((_child, _folder, port)) = real_prometheus().await else { return };
+    let gate = |query: &str, no_data: &str| {
+        let query = json!({"prometheus": {"url": format!("http://127.0.0.1:{port}"), "query": query, "headers": {}, "allow_private": true}});
+        let request = json!({"queries": {"value": query}, "single": true, "condition": "value < 0.05", "interval_ms": 50, "no_data": no_data});
+        Bench::new(TASK_TYPE, &request)
+    };
+    // It takes a moment to come up: an attempt that fails because of that is tried again.
+    let first = async {
+        loop {
+            match gate("vector(0.01)", "wait").run().await {
+                Ending::Succeeded(output) => return serde_json::from_slice::<Value>(&output.data).unwrap(),
+                Ending::Failed(failure) => assert_eq!(failure.r#type, "QuorusGateUnavailable", "{failure:?}"),
+                other => panic!("{other:?}"),
+            }
+        }
+    };
+    let output = tokio::time::timeout(Duration::from_secs(60), first).await.unwrap();
+    assert_eq!(output, json!({"values": {"value": 0.01}}));
+    assert_eq!(gate("scalar(vector(0))", "wait").output().await, json!({"values": {"value": 0.0}}));
+    assert_eq!(gate("absent_metric", "fail").failure().await.r#type, "QuorusGateNoData");
+    let failure = gate("sum(", "wait").failure().await;
+    assert!(failure.message.contains("parse error"), "{failure:?}");
+}
+
 #[tokio::test]
 async fn a_condition_that_is_none_fails_and_never_means_false() {
     let stub = Stub::start().await;

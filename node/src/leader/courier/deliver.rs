@@ -14,6 +14,7 @@ use tonic::{Request, Status, transport::Channel};
 
 use crate::{
     api::{MESSAGE_BYTES_MAX, SystemPort, from_proto, to_proto},
+    crash_point::{self, Place},
     leader::{Ask, LeaderContext, LedShard, Owing, Refusal, Reply, Request as RunRequest},
     store::{ShardStore, StoreError},
     system::{FlowAnswer, FlowCommand, SlotConflict, SlotKey, SlotRun, SlotStatus, SystemAnswer, SystemCommand, SystemStore},
@@ -94,6 +95,7 @@ impl Tools {
             Owed::StartChild => {
                 let request = peer::StartChildRequest { child: Some(child_run(&info, step, &state, child)) };
                 let answer = self.others()?.start_child(timed(request)).await?.into_inner();
+                crash_point::reached(Place::ChildAccepted);
                 let command = match answer.refused {
                     None => Command::ChildStarted { step: step.clone(), child: child.uid },
                     Some(failure) => Command::ChildRefused { step: step.clone(), child: child.uid, failure: from_proto::failure(failure) },
@@ -164,6 +166,7 @@ impl Tools {
         let end = Some(to_proto::child_end(head));
         let request = peer::ChildEndedRequest { parent: Some(parent), child_uid: uid_bytes(info.uid), end };
         self.others()?.child_ended(timed(request)).await?;
+        crash_point::reached(Place::ParentTold);
         self.note(owing, Command::ParentNotified).await
     }
 
