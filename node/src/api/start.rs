@@ -129,7 +129,9 @@ pub(super) fn fits(schema: &serde_json::Value, input: Option<&v1::Payload>) -> R
     }
     let value = match input.data.is_empty() {
         true => serde_json::Value::Null,
-        false => serde_json::from_slice(&input.data).map_err(|error| errors::invalid(vec![("input".into(), format!("is not JSON: {error}"))]))?,
+        false => {
+            serde_json::from_slice(&input.data).map_err(|error| errors::invalid(vec![("input".into(), format!("is not JSON: {error}"))]))?
+        }
     };
     // It compiled when it was applied.
     let schema = quorus_spec::Schema::compile(schema).map_err(|why| errors::internal(&std::io::Error::other(why)))?;

@@ -8,5 +8,6 @@ mod children;
 mod crashes;
 mod harness;
 mod imported;
+mod lifecycle;
 mod outages;
 mod refusals;

@@ -32,7 +32,7 @@ pub(super) struct Op {
 }
 
 pub(super) fn ops(count: usize) -> impl Strategy<Value = Vec<Op>> {
-    let op = (0u8..40, any::<u16>(), any::<u8>(), 0i64..4_000);
+    let op = (0u8..64, any::<u16>(), any::<u8>(), 0i64..4_000);
     proptest::collection::vec(op.prop_map(|(kind, pick, variant, millis)| Op { kind, pick, variant, millis }), 1..count)
 }
 
@@ -96,7 +96,10 @@ impl World {
             13 => self.on_step(op, StepStatus::Leased, |_, attempt, _| Command::Abandon { attempt, reason: "lost".into() }),
             14 => self.on_step(op, StepStatus::Leased, |_, attempt, _| Command::AttemptTimeout { attempt }),
             15..=18 => self.fire_timer(op),
-            19 => self.on_run(op, Command::Cancel { principal: Principal::default(), reason: "enough".into(), compensate: !op.variant.is_multiple_of(3) }),
+            19 => self.on_run(
+                op,
+                Command::Cancel { principal: Principal::default(), reason: "enough".into(), compensate: !op.variant.is_multiple_of(3) },
+            ),
             20 if op.variant.is_multiple_of(2) => {
                 self.on_run(op, Command::Terminate { principal: Principal::default(), reason: "now".into() })
             }
@@ -267,6 +270,7 @@ fn payload(size: usize) -> Payload {
 fn outcome(variant: u8) -> Outcome {
     let failure = Failure { kind: "Broken".into(), message: "it broke".into(), details: Some(payload(9)), ..Failure::default() };
     match variant % 8 {
+        4 if variant.is_multiple_of(3) => Outcome::Failed(Failure { nothing_done: true, non_retryable: true, ..failure }),
         0..=3 => Outcome::Succeeded(Some(payload(variant.into()))),
         4 | 5 => Outcome::Failed(failure),
         6 => Outcome::Released(Some(payload(5))),
