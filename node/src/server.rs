@@ -6,7 +6,9 @@ use quorus_proto::{
     DESCRIPTORS,
     peer::{dispatch_service_server::DispatchServiceServer, node_service_server::NodeServiceServer},
     v1::{
-        cluster_service_server::ClusterServiceServer, run_service_server::RunServiceServer, worker_service_server::WorkerServiceServer,
+        cluster_service_server::ClusterServiceServer, concurrency_service_server::ConcurrencyServiceServer,
+        limit_service_server::LimitServiceServer, queue_service_server::QueueServiceServer, run_service_server::RunServiceServer,
+        worker_admin_service_server::WorkerAdminServiceServer, worker_service_server::WorkerServiceServer,
         workflow_service_server::WorkflowServiceServer,
     },
 };
@@ -16,7 +18,10 @@ use tonic::{service::Routes, transport::server::TcpIncoming};
 use tonic_health::{ServingStatus, server::HealthReporter};
 
 use crate::{
-    api::{ApiContext, ClusterView, LINK_BYTES_MAX, MESSAGE_BYTES_MAX, Prober, Runs, Workers, Workflows, errors},
+    api::{
+        ApiContext, ClusterView, ConcurrencyKeys, LINK_BYTES_MAX, Limits, MESSAGE_BYTES_MAX, Prober, Queues, Runs, WorkerAdmin, Workers,
+        Workflows, errors,
+    },
     dispatch::{Dispatcher, LinkService, Times},
     observe::MeasureRpcs,
 };
@@ -119,6 +124,11 @@ impl Server {
             .add_service(sized!(RunServiceServer::new(Runs { context: api.clone() })))
             .add_service(sized!(WorkerServiceServer::new(workers)))
             .add_service(api.port.service())
+            .add_service(api.permits.service())
+            .add_service(QueueServiceServer::new(Queues { context: api.clone() }))
+            .add_service(WorkerAdminServiceServer::new(WorkerAdmin { context: api.clone() }))
+            .add_service(LimitServiceServer::new(Limits { context: api.clone() }))
+            .add_service(ConcurrencyServiceServer::new(ConcurrencyKeys { context: api.clone() }))
             .add_service(ClusterServiceServer::new(ClusterView { context: api }))
             .add_service(NodeServiceServer::new(prober))
             .add_service(

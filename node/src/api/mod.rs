@@ -4,28 +4,37 @@
 
 mod admission;
 mod cluster_service;
+mod concurrency_service;
 mod context;
 pub mod errors;
+mod fan_out;
 mod forward;
 pub(crate) mod from_proto;
+mod limit_service;
 mod limits;
 mod list;
 mod node_service;
+mod queue_service;
 mod run_service;
 mod start;
 mod system_port;
 pub(crate) mod to_proto;
 mod watch;
+mod worker_admin;
 mod worker_service;
 mod workflow_service;
 
 pub use admission::Admission;
 pub use cluster_service::ClusterView;
+pub use concurrency_service::ConcurrencyKeys;
 pub use context::ApiContext;
+pub use limit_service::Limits;
 pub(crate) use limits::is_name;
 pub use limits::{CAPACITY_MAX, LINK_BYTES_MAX, MESSAGE_BYTES_MAX};
 pub use node_service::Prober;
+pub use queue_service::Queues;
 pub use run_service::Runs;
 pub use system_port::SystemPort;
+pub use worker_admin::WorkerAdmin;
 pub use worker_service::Workers;
 pub use workflow_service::Workflows;

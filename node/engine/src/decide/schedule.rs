@@ -13,7 +13,7 @@ pub(super) struct FirstTime {
 impl Decider<'_, '_, '_> {
     /// For its first attempt, or again.
     pub(super) fn schedule(&mut self, step: &PlannedStep, task: &PlannedTask, first: FirstTime) {
-        match self.context.credits.take(&task.queue) {
+        match self.context.credits.take_for(&task.queue, step, task) {
             Some(worker) => self.lease(step, task, &worker, first),
             None => self.push(EventKind::StepQueued {
                 step: step.id.clone(),
