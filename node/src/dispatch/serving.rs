@@ -17,6 +17,31 @@ use crate::leader::{Answer, Ask, Refusal, Reply, Request};
 /// A task that the engine failed on comes back after this time.
 const PARKED_FOR: Duration = Duration::from_secs(1);
 
+/// What becomes of a task that was taken out of its line for a decision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Comeback {
+    /// The decision was made.
+    Done,
+    /// It does not wait any more, or the next leader finds it in the state.
+    Gone,
+    /// It was too early to decide: it stands in its line again.
+    Now,
+    /// The engine failed on it: the same, but later, so that a fault is not tried in a loop.
+    Later,
+}
+
+impl Comeback {
+    fn after(answer: &Result<Answer, Refusal>) -> Self {
+        match answer {
+            Ok(_) => Self::Done,
+            // Clocks differ by a little, or were set back.
+            Err(Refusal::Rejected(Rejection::TimerNotDue(_))) => Self::Now,
+            Err(Refusal::Broken(_)) => Self::Later,
+            Err(Refusal::Rejected(_) | Refusal::NotLeader { .. } | Refusal::OutcomeUnknown) => Self::Gone,
+        }
+    }
+}
+
 impl Dispatcher {
     /// Leases the waiting tasks of a line to whoever has room.
     pub(super) fn serve_line(&self, line: &Line) {
@@ -76,32 +101,27 @@ impl Dispatcher {
     }
 
     fn answered(&self, term: u64, task: WaitingTask, answer: &Result<Answer, Refusal>) {
-        let again = match answer {
-            Ok(_) => return,
-            // Clocks differ by a little, or were set back.
-            Err(Refusal::Rejected(Rejection::TimerNotDue(_))) => true,
-            Err(Refusal::Broken(_)) => false,
-            Err(Refusal::Rejected(_) | Refusal::NotLeader { .. } | Refusal::OutcomeUnknown) => {
-                let mut tables = self.inner.tables.lock();
-                // It may have come back already, with a new permit to come.
-                if !tables.waiting.contains(task.uid, &task.step) {
-                    tables.permits.end(task.uid, &task.step, PermitEnd::Unused);
-                }
-                return;
-            }
-        };
+        let comeback = Comeback::after(answer);
+        if comeback == Comeback::Done {
+            return;
+        }
         let line = task.line();
         let first = {
             let mut tables = self.inner.tables.lock();
+            // It may have come back already, with a permit to come.
+            if !tables.waiting.contains(task.uid, &task.step) {
+                tables.permits.end(task.uid, &task.step, PermitEnd::Unused);
+            }
             if !self.inner.shards.is_led(task.shard, term) {
                 return;
             }
-            tables.permits.end(task.uid, &task.step, PermitEnd::Unused);
-            if again {
-                tables.wait(task)
-            } else {
-                tables.parked.push(Parked { until: Instant::now() + PARKED_FOR, term, task });
-                false
+            match comeback {
+                Comeback::Done | Comeback::Gone => false,
+                Comeback::Now => tables.wait(task),
+                Comeback::Later => {
+                    tables.parked.push(Parked { until: Instant::now() + PARKED_FOR, term, task });
+                    false
+                }
             }
         };
         if first {
@@ -126,5 +146,22 @@ impl Dispatcher {
                 tables.wait(task);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use quorus_engine::{RunUid, StepId, Timestamp};
+
+    use super::*;
+
+    #[test]
+    fn a_task_that_could_not_be_decided_on_comes_back() {
+        let rejected = |rejection| Err(Refusal::Rejected(rejection));
+        assert_eq!(Comeback::after(&Ok(Answer { uid: RunUid(1), existing: false })), Comeback::Done);
+        assert_eq!(Comeback::after(&rejected(Rejection::TimerNotDue(Timestamp(5)))), Comeback::Now, "a schedule timeout was early");
+        assert_eq!(Comeback::after(&Err(Refusal::Broken("the engine panicked".into()))), Comeback::Later);
+        assert_eq!(Comeback::after(&rejected(Rejection::NotQueued(StepId::from("s")))), Comeback::Gone);
+        assert_eq!(Comeback::after(&Err(Refusal::OutcomeUnknown)), Comeback::Gone);
     }
 }

@@ -109,6 +109,9 @@ pub struct ShardState {
     runs: BTreeMap<ActorId, RunKey>,
 }
 
+/// Tasks that wait for a worker, and leases with the limits that they count against.
+type Outstanding = (Vec<WaitingTask>, Vec<(Entry, LimitRefs)>);
+
 /// What exists once the epoch is open.
 struct Open {
     led: LedShard,
@@ -201,7 +204,7 @@ impl ShardState {
     }
 
     /// What the state says is owed to workers.
-    fn outstanding(&self, store: &ShardStore) -> Result<(Vec<WaitingTask>, Vec<(Entry, LimitRefs)>), ActorProcessingErr> {
+    fn outstanding(&self, store: &ShardStore) -> Result<Outstanding, ActorProcessingErr> {
         let mut open = Vec::new();
         store.open_steps(|step| {
             open.push(step);

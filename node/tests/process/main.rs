@@ -4,6 +4,7 @@
 
 mod basics;
 mod crashes;
+mod flow;
 mod harness;
 mod imported;
 mod outages;
