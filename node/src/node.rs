@@ -164,8 +164,8 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
         disk: disk.clone(),
         dispatcher: dispatcher.clone(),
         plans: plans.clone(),
-        cancel_grace: config.cancel_grace,
         system: system.clone(),
+        cancel_grace: config.cancel_grace,
         port: port.clone(),
         seeds: AtomicU64::new(u64::try_from(clock.unique() >> 64).unwrap_or(0)),
     });
@@ -315,7 +315,10 @@ async fn register(
                 let info =
                     |(node, incarnation)| (node, NodeInfo { address: addresses.get(&node).cloned().unwrap_or_default(), incarnation });
                 let nodes = incarnations.into_iter().map(info).collect();
-                proposal = Some(bootstrap::first_cluster(cluster_id, nodes, config.shards, config.replication_factor));
+                proposal = Some(ClusterInfo {
+                    allow_unverified_approvals: config.allow_unverified_approvals,
+                    ..bootstrap::first_cluster(cluster_id, nodes, config.shards, config.replication_factor)
+                });
             }
             if let Some(cluster) = proposal.clone() {
                 let command = SystemCommand::RegisterCluster(cluster).encode(clock.now());

@@ -171,7 +171,7 @@ impl Group {
         let metrics = raft.metrics();
         let metrics = metrics.borrow_watched();
         // A single voter is its own quorum, and sends no heartbeats that it could answer.
-        let alone = metrics.membership_config.voter_ids().count() == 1;
+        let alone = metrics.membership_config.membership().voter_ids().count() == 1;
         let acked = metrics.last_quorum_acked.map(openraft::metrics::SerdeInstant::into_inner);
         alone || acked.is_some_and(|acked| openraft::Instant::elapsed(&acked) <= age)
     }

@@ -8,6 +8,7 @@
 
 mod api;
 mod apply;
+mod approvals;
 mod args;
 mod client;
 mod cluster;
@@ -17,6 +18,8 @@ mod describe;
 mod dynamic;
 mod failure;
 mod import;
+mod lifecycle;
+mod lifecycle_view;
 mod limits;
 mod plan;
 mod progress;
@@ -28,6 +31,7 @@ mod start;
 mod table;
 mod term;
 mod text;
+mod tree;
 mod validate;
 mod version;
 mod view;
@@ -70,6 +74,9 @@ enum Command {
     /// List, show, watch and stop runs
     #[command(subcommand)]
     Runs(runs::Command),
+    /// Show what waits for people
+    #[command(subcommand)]
+    Approvals(approvals::Command),
     /// Execute tasks
     #[command(subcommand)]
     Worker(worker::Command),
@@ -130,6 +137,7 @@ async fn run(command: Command, globals: &Globals) -> Result<(), Failure> {
         Command::Workflows(command) => workflows::run(command, globals).await,
         Command::Start(args) => start::run(args, globals).await,
         Command::Runs(command) => runs::run(command, globals).await,
+        Command::Approvals(command) => approvals::run(command, globals).await,
         Command::Worker(command) => worker::run(command, globals).await,
         Command::Import(command) => import::run(&command, globals),
         Command::Workers(command) => workers::run(command, globals).await,

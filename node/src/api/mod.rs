@@ -3,20 +3,28 @@
 //! Invariant: wire types stop at [`from_proto`] and [`to_proto`]; engine types stop there, too.
 
 mod admission;
+mod approvals;
+mod change;
 mod cluster_service;
 mod concurrency_service;
 mod context;
 pub mod errors;
+mod explain;
 mod fan_out;
 mod forward;
 pub(crate) mod from_proto;
+pub(crate) mod history_event;
+mod lifecycle_service;
 mod limit_service;
 mod limits;
 mod list;
+mod migrate;
 mod node_service;
 mod queue_service;
 mod run_service;
+mod signal_start;
 mod start;
+mod steps;
 mod system_port;
 pub(crate) mod to_proto;
 mod watch;
@@ -28,6 +36,7 @@ pub use admission::Admission;
 pub use cluster_service::ClusterView;
 pub use concurrency_service::ConcurrencyKeys;
 pub use context::ApiContext;
+pub use lifecycle_service::Lifecycle;
 pub use limit_service::Limits;
 pub(crate) use limits::is_name;
 pub use limits::{CAPACITY_MAX, LINK_BYTES_MAX, MESSAGE_BYTES_MAX};

@@ -21,7 +21,7 @@ use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
 use tokio::time::Instant;
 
 use super::{
-    LedShard, PlanCache, PlanError, RunKey,
+    LedShard, OwingSender, PlanCache, PlanError, RunKey,
     proposer::Proposer,
     run_actor::{RunActor, RunArguments, Wake},
     timers::{TimerMessage, Timers, TimersArguments},
@@ -57,10 +57,10 @@ pub struct LeaderContext {
     pub dispatcher: Dispatcher,
     /// Compiled plans.
     pub plans: PlanCache,
+    /// What the cluster is made of, and its settings.
+    pub system: SystemStore,
     /// How long a cancelled attempt may take to stop.
     pub cancel_grace: Duration,
-    /// This node's copy of group 0.
-    pub system: SystemStore,
     /// The way to group 0's leader.
     pub port: SystemPort,
     /// Source of seeds for decisions.
@@ -68,6 +68,11 @@ pub struct LeaderContext {
 }
 
 impl LeaderContext {
+    /// Whether people may approve for whom nobody vouches.
+    pub(crate) fn allows_unverified_approvals(&self) -> bool {
+        self.system.cluster().is_some_and(|cluster| cluster.allow_unverified_approvals)
+    }
+
     /// Chance for a decision: recorded through the times that it leads to.
     pub(crate) fn next_seed(&self) -> u64 {
         self.seeds.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed)
@@ -117,6 +122,7 @@ struct Open {
     led: LedShard,
     proposer: Proposer,
     timers: ActorRef<TimerMessage>,
+    owing: OwingSender,
 }
 
 impl Drop for ShardState {
@@ -195,7 +201,8 @@ impl ShardState {
         let dispatcher = self.context.dispatcher.clone();
         let with = TimersArguments { led: led.clone(), store, clock: self.context.clock.clone(), dispatcher };
         let (timers, _) = Actor::spawn_linked(None, Timers, with, myself.get_cell()).await?;
-        self.open = Some(Open { led: led.clone(), proposer: Proposer::start(self.group.clone(), term), timers });
+        let (owing, _) = OwingSender::new();
+        self.open = Some(Open { led: led.clone(), proposer: Proposer::start(self.group.clone(), term), timers, owing });
         self.context.dispatcher.adopt(led, waiting, leases);
         myself.send_interval(SWEEP, || ShardMessage::Sweep);
         let opened_in_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -211,7 +218,7 @@ impl ShardState {
             std::ops::ControlFlow::Continue(())
         })?;
         let (mut waiting, mut leases) = (Vec::new(), Vec::new());
-        for OpenStep { uid, namespace, run_id, digest, step, state } in open {
+        for OpenStep { uid, namespace, run_id, digest, paused, step, state } in open {
             let key = RunKey::new(&namespace, &run_id);
             // A plan that can't be used is a fault of one run, not of the shard.
             let plan = match self.context.plans.get(store, &digest) {
@@ -225,6 +232,8 @@ impl ShardState {
             let dispatcher = &self.context.dispatcher;
             let info = || store.run_info(uid).ok().flatten().map(std::borrow::Cow::Owned);
             match (state.status, &state.lease) {
+                // It stands in its queue again when the run is resumed.
+                (StepStatus::Queued, _) if paused => {}
                 (StepStatus::Queued, _) => {
                     let place = super::task::Place { shard: self.shard, key, uid, step };
                     waiting.push(super::task::waiting(dispatcher, plan.as_deref(), place, &state, info));
@@ -257,6 +266,7 @@ impl ShardState {
             led: open.led.clone(),
             proposer: open.proposer.clone(),
             timers: open.timers.clone(),
+            owing: open.owing.clone(),
             store: ShardStore::new(self.context.disk.clone(), self.shard),
             context: self.context.clone(),
         };

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use quorus_engine::{Millis, Plan, RunInfo, RunUid, StepId, StepState, Timestamp};
+use quorus_engine::{Millis, Plan, PlannedStep, RunInfo, RunUid, StepId, StepState, Timestamp};
 use quorus_proto::v1;
 use sha2::{Digest, Sha256};
 
@@ -14,7 +14,7 @@ use crate::{
 
 /// The task of a lease; `None` if the step is not a task of the plan.
 pub(crate) fn task(plan: &Plan, info: &RunInfo, state: &StepState, name: &LeaseName) -> Option<v1::Task> {
-    let planned = plan.step(&name.attempt.step)?;
+    let planned = planned(plan, &name.attempt.step)?;
     let task = planned.kind.task()?;
     Some(v1::Task {
         lease: name.encode(),
@@ -27,7 +27,7 @@ pub(crate) fn task(plan: &Plan, info: &RunInfo, state: &StepState, name: &LeaseN
         step: name.attempt.step.to_string(),
         attempt: name.attempt.attempt,
         r#type: task.task_type.clone(),
-        queue: task.queue.clone(),
+        queue: if state.queue.is_empty() { task.queue.clone() } else { state.queue.clone() },
         input: state.input.as_ref().map(to_proto::payload),
         checkpoint: state.checkpoint.as_ref().map(to_proto::payload),
         attempt_timeout_ms: task.attempt_timeout.0,
@@ -55,7 +55,7 @@ pub(crate) fn waiting<'i>(
     state: &StepState,
     info: impl FnOnce() -> Option<Cow<'i, RunInfo>>,
 ) -> WaitingTask {
-    let task = plan.and_then(|plan| plan.step(&place.step)).and_then(|step| step.kind.task());
+    let task = plan.and_then(|plan| planned(plan, &place.step)).and_then(|step| step.kind.task());
     let selectors = match task {
         Some(task) if !task.selectors.is_empty() => task.selectors.clone().into(),
         _ => Selectors::default(),
@@ -91,7 +91,7 @@ pub(crate) fn limits<'i>(
     state: &StepState,
     info: impl FnOnce() -> Option<Cow<'i, RunInfo>>,
 ) -> LimitRefs {
-    let planned = plan.and_then(|plan| plan.step(step));
+    let planned = plan.and_then(|plan| planned(plan, step));
     match planned.and_then(|planned| Some((planned, planned.kind.task()?))) {
         Some((planned, task)) => dispatcher.limits_of(planned, task, state.input.as_ref(), info),
         None => LimitRefs::default(),
@@ -100,7 +100,12 @@ pub(crate) fn limits<'i>(
 
 /// The longest silence of a step's user code.
 pub(crate) fn heartbeat_timeout(plan: &Plan, step: &StepId) -> Option<Millis> {
-    plan.step(step)?.kind.task()?.heartbeat_timeout
+    planned(plan, step)?.kind.task()?.heartbeat_timeout
+}
+
+/// The step of the plan that a step of a run is an instance of.
+pub(crate) fn planned<'p>(plan: &'p Plan, step: &StepId) -> Option<&'p PlannedStep> {
+    plan.step(step).or_else(|| plan.step(&StepId::from(step.planned())))
 }
 
 /// The same for every attempt of a generation of a step, and for nothing else.
