@@ -29,6 +29,7 @@ use crate::{
     gateway::Gateway,
     identity::{Identity, IdentityError},
     leader::{LeaderContext, LedShards, PlanCache},
+    limits::{PermitPort, PermitPortParts},
     liveness::Liveness,
     net::StaticNet,
     observe::{Http, Readiness},
@@ -148,6 +149,15 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
     let boot_id = format!("{:032x}", clock.unique());
     let system = SystemStore::open(disk.clone())?;
     let port = SystemPort::new(config.node.id, host.clone(), peers.clone(), clock.clone());
+    let permits = PermitPort::new(PermitPortParts {
+        node_id: config.node.id,
+        boot_id: boot_id.clone(),
+        host: host.clone(),
+        peers: peers.clone(),
+        system: system.clone(),
+        dispatcher: dispatcher.clone(),
+        clock: clock.clone(),
+    });
     let context = Arc::new(LeaderContext {
         node_id: config.node.id,
         boot_id: boot_id.clone(),
@@ -175,6 +185,8 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
         disk: disk.clone(),
         system: system.clone(),
         port: port.clone(),
+        permits: permits.clone(),
+        dispatcher: dispatcher.clone(),
         led: led.clone(),
         plans,
         clock: clock.clone(),
@@ -201,6 +213,9 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
     for group in &groups {
         root.cast(NodeMessage::Opened(group.clone())).map_err(|error| Error::Supervisor(error.to_string()))?;
     }
+    follow_flow(system.clone(), dispatcher.clone(), gateway.clone(), &stop);
+    let reporting = stop.clone();
+    tokio::spawn(async move { reporting.run_until_cancelled(permits.run()).await });
     balance::start(config.node.id, host.clone(), system, liveness.clone(), draining.clone());
     start_builtin_worker(&config, boot_id, &gateway, &peers, &stop);
     wait_for_leaders(&groups, &shutdown).await;
@@ -244,6 +259,22 @@ fn start_builtin_worker(config: &Config, incarnation: String, gateway: &Gateway,
         lease: config.lease,
         stop: stop.clone(),
     });
+}
+
+/// Brings limits, pauses and drains to those who act on them.
+fn follow_flow(system: SystemStore, dispatcher: Dispatcher, gateway: Gateway, stop: &CancellationToken) {
+    let (mut flow, stop) = (system.subscribe_flow(), stop.clone());
+    let follow = async move {
+        loop {
+            let now = flow.borrow_and_update().clone();
+            gateway.set_drained(now.drained_workers.keys().cloned().collect());
+            dispatcher.set_flow(now);
+            if flow.changed().await.is_err() {
+                break;
+            }
+        }
+    };
+    tokio::spawn(async move { stop.run_until_cancelled(follow).await });
 }
 
 /// No new leases, workers elsewhere, leaderships elsewhere, actors gone.

@@ -59,9 +59,8 @@ impl SystemPort {
         let group = host.group(SYSTEM_GROUP).ok_or_else(|| errors::no_leader(SYSTEM_GROUP))?;
         let here = || propose_here(&group, &**clock, command);
         let there = |channel| async {
-            let mut client = SystemServiceClient::new(channel)
-                .max_decoding_message_size(MESSAGE_BYTES_MAX)
-                .max_encoding_message_size(MESSAGE_BYTES_MAX);
+            let mut client =
+                SystemServiceClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX).max_encoding_message_size(MESSAGE_BYTES_MAX);
             let answer = client.propose(journey.onward(ProposeRequest { record: command.encode(clock.now()) })).await?;
             SystemAnswer::decode(answer.into_inner().answer).map_err(|error| errors::internal(&error))
         };

@@ -30,7 +30,7 @@ use super::{
 use crate::{
     api::SystemPort,
     clock::Clock,
-    dispatch::{Dispatcher, Entry, LeaseName, WaitingTask},
+    dispatch::{Dispatcher, Entry, LeaseName, LimitRefs, WaitingTask},
     observe::names,
     replica::RecordAnswer,
     store::{OpenStep, ShardStore},
@@ -116,6 +116,9 @@ pub struct ShardState {
     open: Option<Open>,
     runs: BTreeMap<ActorId, RunKey>,
 }
+
+/// Tasks that wait for a worker, and leases with the limits that they count against.
+type Outstanding = (Vec<WaitingTask>, Vec<(Entry, LimitRefs)>);
 
 /// What exists once the epoch is open.
 struct Open {
@@ -214,7 +217,7 @@ impl ShardState {
     }
 
     /// What the state says is owed to workers.
-    fn outstanding(&self, store: &ShardStore) -> Result<(Vec<WaitingTask>, Vec<Entry>), ActorProcessingErr> {
+    fn outstanding(&self, store: &ShardStore) -> Result<Outstanding, ActorProcessingErr> {
         let mut open = Vec::new();
         store.open_steps(|step| {
             open.push(step);
@@ -223,33 +226,31 @@ impl ShardState {
         let (mut waiting, mut leases) = (Vec::new(), Vec::new());
         for OpenStep { uid, namespace, run_id, digest, paused, step, state } in open {
             let key = RunKey::new(&namespace, &run_id);
-            match (state.status, state.lease) {
+            // A plan that can't be used is a fault of one run, not of the shard.
+            let plan = match self.context.plans.get(store, &digest) {
+                Ok(plan) => Some(plan),
+                Err(error @ PlanError::Store(_)) => return Err(error.into()),
+                Err(error) => {
+                    tracing::error!(run = %key, %error, "the plan of a run can't be used");
+                    None
+                }
+            };
+            let dispatcher = &self.context.dispatcher;
+            let info = || store.run_info(uid).ok().flatten().map(std::borrow::Cow::Owned);
+            match (state.status, &state.lease) {
                 // It stands in its queue again when the run is resumed.
                 (StepStatus::Queued, _) if paused => {}
-                (StepStatus::Queued, _) => waiting.push(WaitingTask {
-                    shard: self.shard,
-                    key,
-                    uid,
-                    step,
-                    queue: state.queue,
-                    priority: state.priority,
-                    deadline: state.schedule_deadline,
-                    expires_at: state.schedule_deadline,
-                }),
+                (StepStatus::Queued, _) => {
+                    let place = super::task::Place { shard: self.shard, key, uid, step };
+                    waiting.push(super::task::waiting(dispatcher, plan.as_deref(), place, &state, info));
+                }
                 (StepStatus::Leased, Some(lease)) => {
-                    // A plan that can't be used is a fault of one run, not of the shard.
-                    let heartbeat = match self.context.plans.get(store, &digest) {
-                        Ok(plan) => super::task::heartbeat_timeout(&plan, &step),
-                        Err(error @ PlanError::Store(_)) => return Err(error.into()),
-                        Err(error) => {
-                            tracing::error!(run = %key, %error, "the plan of a run can't be used");
-                            None
-                        }
-                    };
+                    let heartbeat = plan.as_deref().and_then(|plan| super::task::heartbeat_timeout(plan, &step));
+                    let limits = super::task::limits(dispatcher, plan.as_deref(), &step, &state, info);
+                    let (duration, deadline) = (Duration::from_millis(lease.duration.0), lease.attempt_deadline);
                     let attempt = quorus_engine::AttemptRef { step, attempt: state.attempt, token: lease.token };
                     let name = LeaseName { shard: self.shard, key, uid, attempt };
-                    let duration = Duration::from_millis(lease.duration.0);
-                    leases.push(Entry::new(name, state.worker.unwrap_or_default(), duration, lease.attempt_deadline, heartbeat));
+                    leases.push((Entry::new(name, state.worker.unwrap_or_default(), duration, deadline, heartbeat), limits));
                 }
                 (status, _) => return Err(format!("step {step} of run {uid} is listed as open, but is {status:?}").into()),
             }

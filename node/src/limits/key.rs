@@ -51,8 +51,7 @@ impl KeyTemplate {
     /// The key of a run. What is not there is empty.
     pub fn render(&self, info: &RunInfo) -> String {
         let needs_input = self.pieces.iter().any(|piece| matches!(piece, Piece::Path(path) if path[0] == "input"));
-        let input: Value =
-            if needs_input { serde_json::from_slice(&info.input.data).unwrap_or(Value::Null) } else { Value::Null };
+        let input: Value = if needs_input { serde_json::from_slice(&info.input.data).unwrap_or(Value::Null) } else { Value::Null };
         let piece = |piece: &Piece| match piece {
             Piece::Text(text) => text.clone(),
             Piece::Path(path) if path[0] == "input" => {

@@ -30,7 +30,8 @@ mod tests;
 pub use cluster::{ClusterInfo, NodeInfo, PlacementInfo, ReplicaInfo};
 pub use command::{AddressVerdict, SystemAnswer, SystemCommand, WorkflowApplied};
 pub use flow::{
-    FlowAnswer, FlowCommand, FlowState, SlotAnswer, SlotConflict, SlotKey, SlotNews, SlotRun, SlotStanding, SlotStatus, SlotUse, StoredLimit, Switch,
+    FlowAnswer, FlowCommand, FlowState, SlotAnswer, SlotConflict, SlotKey, SlotNews, SlotRun, SlotStanding, SlotStatus, SlotUse,
+    StoredLimit, Switch,
 };
 pub(crate) use flow::{answer_from_proto, answer_to_proto, command_from_proto, command_to_proto};
 pub use replica::SystemReplica;

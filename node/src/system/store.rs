@@ -126,13 +126,7 @@ impl SystemStore {
     ///
     /// # Errors
     /// If the disk fails, or holds what this version can't read.
-    pub fn slot_keys(
-        &self,
-        namespace: &str,
-        workflow: &str,
-        after: Option<&SlotKey>,
-        limit: usize,
-    ) -> Result<Vec<SlotUse>, StoreError> {
+    pub fn slot_keys(&self, namespace: &str, workflow: &str, after: Option<&SlotKey>, limit: usize) -> Result<Vec<SlotUse>, StoreError> {
         flow::keys(&*self.disk.view(), namespace, workflow, after, limit)
     }
 

@@ -6,6 +6,7 @@ mod basics;
 mod builtin;
 mod children;
 mod crashes;
+mod flow;
 mod harness;
 mod imported;
 mod lifecycle;

@@ -30,9 +30,7 @@ pub(crate) fn command_to_proto(command: &FlowCommand) -> log::FlowCommand {
             }
             .into(),
         }),
-        FlowCommand::ReleaseSlot { uid, claim } => {
-            Command::ReleaseSlot(log::ReleaseSlot { run_uid: uid_bytes(*uid), claim: *claim })
-        }
+        FlowCommand::ReleaseSlot { uid, claim } => Command::ReleaseSlot(log::ReleaseSlot { run_uid: uid_bytes(*uid), claim: *claim }),
         FlowCommand::PutLimit { limit, principal } => {
             Command::PutLimit(log::PutLimit { limit: Some(limit.to_proto()), principal: by(principal) })
         }

@@ -57,9 +57,7 @@ pub(super) fn apply(
             let answer = slots::acquire(overlay, time, &key, limit, &run, on_conflict, &mut changes.granted)?;
             Ok(FlowAnswer::Slot(answer))
         }
-        FlowCommand::ReleaseSlot { uid, claim } => {
-            Ok(FlowAnswer::Slot(slots::release(overlay, time, uid, claim, &mut changes.granted)?))
-        }
+        FlowCommand::ReleaseSlot { uid, claim } => Ok(FlowAnswer::Slot(slots::release(overlay, time, uid, claim, &mut changes.granted)?)),
         FlowCommand::PutLimit { limit, principal } => {
             let changed = switches::put_limit(overlay, index, time, limit, principal)?;
             changes.switched |= changed;

@@ -155,9 +155,5 @@ fn decode_limit(bytes: Bytes) -> Result<StoredLimit, CodecError> {
 
 fn decode_switch(bytes: Bytes) -> Result<Switch, CodecError> {
     let proto: log::StoredSwitch = codec::decode("switch", bytes)?;
-    Ok(Switch {
-        since: Timestamp(proto.since_ms),
-        by: proto.by.map(codec::principal_from_proto).unwrap_or_default(),
-        reason: proto.reason,
-    })
+    Ok(Switch { since: Timestamp(proto.since_ms), by: proto.by.map(codec::principal_from_proto).unwrap_or_default(), reason: proto.reason })
 }
