@@ -337,15 +337,16 @@ async fn tasks_that_arrive_while_the_worker_stops_are_given_back() {
 async fn secrets_reach_the_function_and_nothing_that_it_says() {
     let node = FakeNode::start(Script::default());
     let secrets = Secrets::from_environment().with_value("token", "s3cr3t-\"value");
-    let _worker = start(Worker::builder([&node.endpoint]).concurrency(4).secrets(secrets).register("use", |context: TaskContext| async move {
-        let input: serde_json::Value = context.input()?;
-        assert_eq!(input["auth"], "Bearer s3cr3t-\"value");
-        context.checkpoint(input.clone()).await.map_err(|_| TaskError::Released)?;
-        if input["fail"] == true {
-            return Err(TaskError::failed("Refused", format!("they refused {}", input["auth"])).details(input));
-        }
-        Ok(input)
-    }));
+    let _worker =
+        start(Worker::builder([&node.endpoint]).concurrency(4).secrets(secrets).register("use", |context: TaskContext| async move {
+            let input: serde_json::Value = context.input()?;
+            assert_eq!(input["auth"], "Bearer s3cr3t-\"value");
+            context.checkpoint(input.clone()).await.map_err(|_| TaskError::Released)?;
+            if input["fail"] == true {
+                return Err(TaskError::failed("Refused", format!("they refused {}", input["auth"])).details(input));
+            }
+            Ok(input)
+        }));
     let mut session = node.session().await;
     session.registered(LEASE_MS);
     let task = |lease: &str, fail: bool, name: &str| {
@@ -360,7 +361,11 @@ async fn secrets_reach_the_function_and_nothing_that_it_says() {
             match session.next().await.unwrap() {
                 work_request::Message::Heartbeat(beat) => {
                     said.push_str(&format!("{beat:?}"));
-                    session.send(work_response::Message::HeartbeatAck(v1::HeartbeatAck { id: beat.id, renewed: beat.leases, lost: vec![] }));
+                    session.send(work_response::Message::HeartbeatAck(v1::HeartbeatAck {
+                        id: beat.id,
+                        renewed: beat.leases,
+                        lost: vec![],
+                    }));
                 }
                 work_request::Message::Outcome(outcome) => {
                     said.push_str(&format!("{outcome:?}"));

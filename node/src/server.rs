@@ -4,7 +4,10 @@ use std::{net::TcpListener, sync::Arc, time::Duration};
 
 use quorus_proto::{
     DESCRIPTORS,
-    peer::{courier_service_server::CourierServiceServer, dispatch_service_server::DispatchServiceServer, node_service_server::NodeServiceServer},
+    peer::{
+        courier_service_server::CourierServiceServer, dispatch_service_server::DispatchServiceServer,
+        node_service_server::NodeServiceServer,
+    },
     v1::{
         cluster_service_server::ClusterServiceServer, concurrency_service_server::ConcurrencyServiceServer,
         lifecycle_service_server::LifecycleServiceServer, limit_service_server::LimitServiceServer,
@@ -20,8 +23,8 @@ use tonic_health::{ServingStatus, server::HealthReporter};
 
 use crate::{
     api::{
-        ApiContext, ClusterView, ConcurrencyKeys, Deliveries, LINK_BYTES_MAX, Lifecycle, Limits, MESSAGE_BYTES_MAX, Prober, Queues, Runs, WorkerAdmin,
-        Workers, Workflows, errors,
+        ApiContext, ClusterView, ConcurrencyKeys, Deliveries, LINK_BYTES_MAX, Lifecycle, Limits, MESSAGE_BYTES_MAX, Prober, Queues, Runs,
+        WorkerAdmin, Workers, Workflows, errors,
     },
     dispatch::{Dispatcher, LinkService, Times},
     observe::MeasureRpcs,

@@ -74,7 +74,14 @@ impl CourierService for Deliveries {
         request: Request<peer::CompensateChildRequest>,
     ) -> Result<Response<peer::CompensateChildResponse>, Status> {
         type Message = peer::CompensateChildRequest;
-        by_leader!(self, request, |m: &Message| m.namespace.clone(), |m: &Message| m.run_id.clone(), compensate_child, Self::compensate_here)
+        by_leader!(
+            self,
+            request,
+            |m: &Message| m.namespace.clone(),
+            |m: &Message| m.run_id.clone(),
+            compensate_child,
+            Self::compensate_here
+        )
     }
 
     async fn child_ended(&self, request: Request<peer::ChildEndedRequest>) -> Result<Response<peer::ChildEndedResponse>, Status> {
@@ -108,7 +115,12 @@ impl Deliveries {
         Ok(peer::StartChildResponse { refused: refused.as_ref().map(to_proto::failure) })
     }
 
-    async fn cancel_here(&self, led: LedShard, key: RunKey, message: peer::CancelChildRequest) -> Result<peer::CancelChildResponse, Status> {
+    async fn cancel_here(
+        &self,
+        led: LedShard,
+        key: RunKey,
+        message: peer::CancelChildRequest,
+    ) -> Result<peer::CancelChildResponse, Status> {
         let (child, reason) = (message.child.unwrap_or_default(), message.reason);
         let uid = uid(&child.run_uid)?;
         let principal = principal(child.principal.clone());
@@ -158,9 +170,7 @@ impl Deliveries {
         match rejection {
             // An earlier delivery of the same: it tells its parent when it is done.
             Rejection::RunActive(_) => Ok(peer::CompensateChildResponse::default()),
-            Rejection::NothingToCompensate(_) => {
-                Ok(peer::CompensateChildResponse { refused: None, ended: self.end_of(led.shard, uid)? })
-            }
+            Rejection::NothingToCompensate(_) => Ok(peer::CompensateChildResponse { refused: None, ended: self.end_of(led.shard, uid)? }),
             other => {
                 let failure = refusal(failure_type::CHILD_REFUSED, format!("run {:?} can't undo what it did: {other}", message.run_id));
                 Ok(peer::CompensateChildResponse { refused: Some(to_proto::failure(&failure)), ended: None })
@@ -168,7 +178,12 @@ impl Deliveries {
         }
     }
 
-    async fn note_end_here(&self, led: LedShard, key: RunKey, message: peer::ChildEndedRequest) -> Result<peer::ChildEndedResponse, Status> {
+    async fn note_end_here(
+        &self,
+        led: LedShard,
+        key: RunKey,
+        message: peer::ChildEndedRequest,
+    ) -> Result<peer::ChildEndedResponse, Status> {
         let parent = message.parent.unwrap_or_default();
         let malformed = || errors::invalid(vec![("end".to_owned(), "is missing or can't be read".to_owned())]);
         let (status, output, failure) = message.end.and_then(from_proto::child_end).ok_or_else(malformed)?;

@@ -66,15 +66,15 @@ const SPECIAL_V4: &[([u8; 4], u8)] = &[
 ];
 
 const SPECIAL_V6: &[([u16; 8], u8)] = &[
-    ([0, 0, 0, 0, 0, 0, 0, 0], 96),           // unspecified, loopback, IPv4 of old
-    ([0x64, 0xff9b, 1, 0, 0, 0, 0, 0], 48),   // local translation
-    ([0x100, 0, 0, 0, 0, 0, 0, 0], 64),       // discard
-    ([0x2001, 0, 0, 0, 0, 0, 0, 0], 23),      // protocol assignments, Teredo
-    ([0x2001, 0xdb8, 0, 0, 0, 0, 0, 0], 32),  // documentation
-    ([0xfc00, 0, 0, 0, 0, 0, 0, 0], 7),       // private
-    ([0xfe80, 0, 0, 0, 0, 0, 0, 0], 10),      // link-local
-    ([0xfec0, 0, 0, 0, 0, 0, 0, 0], 10),      // site-local of old
-    ([0xff00, 0, 0, 0, 0, 0, 0, 0], 8),       // multicast
+    ([0, 0, 0, 0, 0, 0, 0, 0], 96),          // unspecified, loopback, IPv4 of old
+    ([0x64, 0xff9b, 1, 0, 0, 0, 0, 0], 48),  // local translation
+    ([0x100, 0, 0, 0, 0, 0, 0, 0], 64),      // discard
+    ([0x2001, 0, 0, 0, 0, 0, 0, 0], 23),     // protocol assignments, Teredo
+    ([0x2001, 0xdb8, 0, 0, 0, 0, 0, 0], 32), // documentation
+    ([0xfc00, 0, 0, 0, 0, 0, 0, 0], 7),      // private
+    ([0xfe80, 0, 0, 0, 0, 0, 0, 0], 10),     // link-local
+    ([0xfec0, 0, 0, 0, 0, 0, 0, 0], 10),     // site-local of old
+    ([0xff00, 0, 0, 0, 0, 0, 0, 0], 8),      // multicast
 ];
 
 /// The addresses that may be called.
@@ -140,9 +140,26 @@ mod tests {
             assert!(allows(&reach, public), "{public}");
         }
         let special = [
-            "127.0.0.1", "127.9.9.9", "0.0.0.0", "10.1.2.3", "172.31.255.255", "192.168.0.1", "169.254.169.254", "100.64.0.1", "224.0.0.1",
-            "255.255.255.255", "::1", "::", "fd00:ec2::254", "fe80::1", "ff02::1", "::ffff:127.0.0.1", "::ffff:169.254.169.254",
-            "64:ff9b::a9fe:a9fe", "2002:7f00:1::", "::127.0.0.1",
+            "127.0.0.1",
+            "127.9.9.9",
+            "0.0.0.0",
+            "10.1.2.3",
+            "172.31.255.255",
+            "192.168.0.1",
+            "169.254.169.254",
+            "100.64.0.1",
+            "224.0.0.1",
+            "255.255.255.255",
+            "::1",
+            "::",
+            "fd00:ec2::254",
+            "fe80::1",
+            "ff02::1",
+            "::ffff:127.0.0.1",
+            "::ffff:169.254.169.254",
+            "64:ff9b::a9fe:a9fe",
+            "2002:7f00:1::",
+            "::127.0.0.1",
         ];
         for special in special {
             assert!(!allows(&reach, special), "{special}");

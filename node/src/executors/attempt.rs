@@ -210,7 +210,8 @@ async fn execute(services: Arc<Services>, mut attempt: Attempt) -> Ending {
 
 /// An output that can't be kept.
 pub(super) fn too_large(bytes: usize) -> Fault {
-    Fault::new("QuorusOutputTooLarge", format!("the output has {bytes} bytes, the bound is {}", quorus_engine::Payload::BYTES_MAX)).final_one()
+    Fault::new("QuorusOutputTooLarge", format!("the output has {bytes} bytes, the bound is {}", quorus_engine::Payload::BYTES_MAX))
+        .final_one()
 }
 
 async fn put_secrets_in(services: &Services, attempt: &mut Attempt) -> Result<(), Fault> {

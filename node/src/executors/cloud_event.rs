@@ -116,7 +116,8 @@ mod tests {
         let mut headers = HeaderMap::new();
         let body = event().put_into(Mode::Binary, &mut headers, false).unwrap();
         assert_eq!(body, br#"{"v":1}"#);
-        let expected = [("ce-specversion", "1.0"), ("ce-id", "key-1"), ("ce-type", "org.example.released"), ("content-type", "application/json")];
+        let expected =
+            [("ce-specversion", "1.0"), ("ce-id", "key-1"), ("ce-type", "org.example.released"), ("content-type", "application/json")];
         for (name, value) in expected {
             assert_eq!(headers[name], value);
         }

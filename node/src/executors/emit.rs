@@ -153,7 +153,9 @@ pub(super) async fn execute(services: &Services, attempt: &Attempt) -> Ending {
         },
     };
     match result {
-        Ok(()) => succeeded(&json!({"id": attempt.task().idempotency_key, "sinks": request.sinks.len(), "signalled": request.signal.is_some()})),
+        Ok(()) => {
+            succeeded(&json!({"id": attempt.task().idempotency_key, "sinks": request.sinks.len(), "signalled": request.signal.is_some()}))
+        }
         Err(fault) => fault.ending(),
     }
 }
@@ -178,9 +180,21 @@ async fn deliver(services: &Services, attempt: &Attempt, event: &CloudEvent, sin
     let body = event.put_into(sink.mode, &mut headers, confidential)?;
     default_header(&mut headers, "idempotency-key", &event.id);
     let host = url.host_str().unwrap_or_default().to_owned();
-    let call = Call { method: Method::POST, url, headers, body: Some(body.into()), timeout: attempt.timeout(), body_max: ANSWER_MAX, private: sink.allow_private, confidential };
+    let call = Call {
+        method: Method::POST,
+        url,
+        headers,
+        body: Some(body.into()),
+        timeout: attempt.timeout(),
+        body_max: ANSWER_MAX,
+        private: sink.allow_private,
+        confidential,
+    };
     let answer = services.outgoing.send(call).await.map_err(|error| error.fault())?;
-    let fault = || Fault::new("QuorusEmitRefused", format!("{host} answered {} to the event", answer.status)).retry_after(super::http::retry_after(&answer.headers));
+    let fault = || {
+        Fault::new("QuorusEmitRefused", format!("{host} answered {} to the event", answer.status))
+            .retry_after(super::http::retry_after(&answer.headers))
+    };
     match answer.status {
         200..=299 => Ok(()),
         408 | 425 | 429 => Err(fault().nothing_done()),
@@ -225,7 +239,10 @@ mod tests {
         assert_eq!(Bench::new(TASK_TYPE, &request).output().await, json!({"id": "key-1", "sinks": 2, "signalled": false}));
         let [structured, binary] = &stub.requests()[..] else { panic!("two requests") };
         let document = structured.json();
-        assert_eq!((&document["id"], &document["source"], &document["data"]), (&json!("key-1"), &json!("/quorus/default/release/r1"), &json!({"v": 2})));
+        assert_eq!(
+            (&document["id"], &document["source"], &document["data"]),
+            (&json!("key-1"), &json!("/quorus/default/release/r1"), &json!({"v": 2}))
+        );
         assert_eq!(document["traceparent"], structured.header("traceparent"));
         assert_eq!([binary.header("ce-id"), binary.header("ce-type"), binary.header("x-a")], ["key-1", "org.example.released", "1"]);
         assert_eq!(binary.json(), json!({"v": 2}));
@@ -240,7 +257,10 @@ mod tests {
         let mut bench = Bench::new(TASK_TYPE, &request);
         let mut tried = bench.start();
         let Ending::Failed(failure) = tried.end().await else { panic!("not a failure") };
-        assert_eq!((failure.r#type.as_str(), failure.non_retryable, failure.nothing_done, failure.retry_after_ms), ("QuorusEmitRefused", false, false, 3_000));
+        assert_eq!(
+            (failure.r#type.as_str(), failure.non_retryable, failure.nothing_done, failure.retry_after_ms),
+            ("QuorusEmitRefused", false, false, 3_000)
+        );
         bench.task.checkpoint = Some(payload(&tried.checkpoints[0]));
         bench.output().await;
         let paths: Vec<_> = stub.requests().into_iter().map(|seen| seen.path).collect();

@@ -35,7 +35,8 @@ pub(super) const TASK_TYPE: &str = "quorus.http";
 /// Default of [`HttpRequest::max_body_bytes`].
 const BODY_BYTES_DEFAULT: usize = 1024 * 1024;
 /// Headers that are part of the output.
-const HEADERS_KEPT: &[&str] = &["content-type", "content-length", "date", "etag", "last-modified", "link", "location", "retry-after", "x-request-id"];
+const HEADERS_KEPT: &[&str] =
+    &["content-type", "content-length", "date", "etag", "last-modified", "link", "location", "retry-after", "x-request-id"];
 /// Longest `Retry-After` that is believed.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -150,7 +151,16 @@ fn prepare(attempt: &Attempt) -> Result<(HttpRequest, Call), Fault> {
     };
     default_header(&mut headers, "idempotency-key", &attempt.task().idempotency_key);
     let body_max = request.max_body_bytes.unwrap_or(BODY_BYTES_DEFAULT).min(quorus_engine::Payload::BYTES_MAX);
-    let call = Call { method, url, headers, body, timeout: attempt.timeout(), body_max, private: request.allow_private, confidential: attempt.is_confidential() };
+    let call = Call {
+        method,
+        url,
+        headers,
+        body,
+        timeout: attempt.timeout(),
+        body_max,
+        private: request.allow_private,
+        confidential: attempt.is_confidential(),
+    };
     Ok((request, call))
 }
 
@@ -272,7 +282,10 @@ mod tests {
         stub.script(&[(201, "content-type: application/json; charset=utf-8\netag: \"7\"\nx-internal: 1", "{\"id\": 9007199254740993}")]);
         let request = json!({"method": "post", "url": format!("{}/deploys?a=b", stub.base()), "allow_private": true, "headers": {"x-team": "payments", "x-n": 7}, "body": {"v": 1}});
         let output = Bench::new(TASK_TYPE, &request).output().await;
-        assert_eq!(output, json!({"status": 201, "headers": {"content-type": "application/json; charset=utf-8", "content-length": "24", "date": output["headers"]["date"], "etag": "\"7\""}, "body": {"id": 9_007_199_254_740_993_u64}}));
+        assert_eq!(
+            output,
+            json!({"status": 201, "headers": {"content-type": "application/json; charset=utf-8", "content-length": "24", "date": output["headers"]["date"], "etag": "\"7\""}, "body": {"id": 9_007_199_254_740_993_u64}})
+        );
         let seen = &stub.requests()[0];
         assert_eq!((seen.method.as_str(), seen.path.as_str(), seen.query["a"].as_str()), ("POST", "/deploys", "b"));
         assert_eq!(seen.json(), json!({"v": 1}));
@@ -318,7 +331,9 @@ mod tests {
     #[tokio::test]
     async fn expected_statuses_are_numbers_or_classes() {
         let stub = Stub::start().await;
-        let expecting = |expect: Value, status: u16| Bench::new(TASK_TYPE, &json!({"url": format!("{}/status/{status}", stub.base()), "allow_private": true, "expect": expect}));
+        let expecting = |expect: Value, status: u16| {
+            Bench::new(TASK_TYPE, &json!({"url": format!("{}/status/{status}", stub.base()), "allow_private": true, "expect": expect}))
+        };
         assert_eq!(expecting(json!([404, "2xx"]), 404).output().await["status"], 404);
         assert_eq!(expecting(json!(["4XX"]), 410).output().await["status"], 410);
         assert!(expecting(json!([201]), 200).failure().await.non_retryable, "it was done, but not as expected");
@@ -337,7 +352,11 @@ mod tests {
         ];
         for request in wrong {
             let failure = Bench::new(TASK_TYPE, &request).failure().await;
-            assert_eq!((failure.r#type.as_str(), failure.non_retryable, failure.nothing_done), ("QuorusInvalidRequest", true, true), "{request}: {failure:?}");
+            assert_eq!(
+                (failure.r#type.as_str(), failure.non_retryable, failure.nothing_done),
+                ("QuorusInvalidRequest", true, true),
+                "{request}: {failure:?}"
+            );
         }
     }
 
@@ -362,7 +381,8 @@ mod tests {
     #[tokio::test]
     async fn a_step_that_is_to_fail_on_a_crash_does_not_call_again_after_a_lost_attempt() {
         let stub = Stub::start().await;
-        let mut bench = Bench::new(TASK_TYPE, &json!({"url": format!("{}/status/500", stub.base()), "allow_private": true, "on_crash": "fail"}));
+        let mut bench =
+            Bench::new(TASK_TYPE, &json!({"url": format!("{}/status/500", stub.base()), "allow_private": true, "on_crash": "fail"}));
         let mut tried = bench.start();
         assert!(matches!(tried.end().await, Ending::Failed(failure) if !failure.non_retryable));
         assert_eq!(tried.checkpoints, [json!({"attempt": 1, "answered": false}), json!({"attempt": 1, "answered": true})]);

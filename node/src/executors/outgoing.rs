@@ -109,7 +109,9 @@ impl CallError {
 
 /// Inside of errors of the HTTP library: who refused.
 #[derive(Debug, thiserror::Error)]
-#[error("{0} is not a public address; to call it, the step must say `allow_private` and the node's setting `http_allow_private` must have it")]
+#[error(
+    "{0} is not a public address; to call it, the step must say `allow_private` and the node's setting `http_allow_private` must have it"
+)]
 struct OutOfReach(String);
 
 impl Outgoing {
@@ -288,7 +290,8 @@ mod tests {
             assert!(error.fault().failure().nothing_done);
         }
         // The node allows it, the step does not say so.
-        let error = Outgoing::new(Reach::new(vec!["127.0.0.0/8".parse().unwrap()])).send(Call { private: false, ..get(&stub.base()) }).await;
+        let error =
+            Outgoing::new(Reach::new(vec!["127.0.0.0/8".parse().unwrap()])).send(Call { private: false, ..get(&stub.base()) }).await;
         assert!(matches!(error, Err(CallError::OutOfReach(_))));
         assert_eq!(stub.requests().len(), 0, "nobody was called");
         // One address of loopback is allowed, a redirect to another one is not followed.

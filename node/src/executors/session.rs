@@ -155,7 +155,8 @@ impl Desk {
             Message::HeartbeatAck(ack) => self.acknowledged(&ack),
             Message::OutcomeAck(ack) => {
                 if !ack.accepted {
-                    tracing::warn!(reason = ack.reason, "an outcome of a built-in step was refused: its lease was no longer valid");
+                    // Usual after an attempt was cut, for example by its timeout.
+                    tracing::debug!(reason = ack.reason, "an outcome of a built-in step came too late");
                 }
                 self.forget(&ack.lease);
             }
@@ -208,7 +209,8 @@ impl Desk {
     /// Keeps all leases alive; stops what outlived its own.
     fn tick(&mut self) {
         let now = Instant::now();
-        let late: Vec<_> = self.held.iter().filter(|(_, held)| !held.ended && held.deadline <= now).map(|(lease, _)| lease.clone()).collect();
+        let late: Vec<_> =
+            self.held.iter().filter(|(_, held)| !held.ended && held.deadline <= now).map(|(lease, _)| lease.clone()).collect();
         for lease in late {
             tracing::warn!("nobody renewed the lease of a built-in attempt in time: it is stopped");
             self.lose(&lease);

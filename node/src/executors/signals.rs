@@ -65,7 +65,8 @@ impl Signals for ApiSignals {
         self.call(ask).await.map_err(|status| {
             let reason = errors::reason_of(&status).unwrap_or_default();
             // Only what a node says for good is a refusal; everything else may be different in a moment.
-            let for_good = matches!(status.code(), Code::NotFound | Code::InvalidArgument | Code::FailedPrecondition | Code::PermissionDenied);
+            let for_good =
+                matches!(status.code(), Code::NotFound | Code::InvalidArgument | Code::FailedPrecondition | Code::PermissionDenied);
             SignalError { message: format!("{} ({reason})", status.message()), refused: for_good && !reason.is_empty(), reason }
         })
     }

@@ -95,7 +95,8 @@ async fn answer(State((requests, script)): State<(Arc<Mutex<Vec<Seen>>>, Script)
     let url = reqwest::Url::parse(&format!("http://stub{}", parts.uri)).unwrap();
     let query: BTreeMap<String, String> = url.query_pairs().into_owned().collect();
     let path = parts.uri.path().to_owned();
-    let seen = Seen { method: parts.method.to_string(), path: path.clone(), query: query.clone(), headers: parts.headers, body: body.clone() };
+    let seen =
+        Seen { method: parts.method.to_string(), path: path.clone(), query: query.clone(), headers: parts.headers, body: body.clone() };
     requests.lock().push(seen);
     let plain = |status: u16, body: Body| Response::builder().status(status).body(body).unwrap();
     if path == "/ok" {

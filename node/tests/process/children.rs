@@ -17,7 +17,8 @@ use crate::harness::*;
 const CHILD: &str = "api_version: quorus/v1\nkind: Workflow\nmetadata: {name: child}\nspec:\n  steps:\n    - {id: work, task: {type: work}}\n  output: \"${steps.work.output}\"\n";
 
 fn parent(children: usize) -> String {
-    let steps: String = (0..children).map(|child| format!("    - {{id: c{child}, workflow: {{name: child}}, with: {{n: {child}}}}}\n")).collect();
+    let steps: String =
+        (0..children).map(|child| format!("    - {{id: c{child}, workflow: {{name: child}}, with: {{n: {child}}}}}\n")).collect();
     format!("api_version: quorus/v1\nkind: Workflow\nmetadata: {{name: parent}}\nspec:\n  steps:\n{steps}")
 }
 

@@ -85,7 +85,10 @@ impl Query {
             }
             QuerySpec::Http(spec) => {
                 let number = ResponseNumber::compile(&spec.value)?;
-                Ok(Self { call: call(outgoing::url(&spec.url)?, headers(&spec.headers, attempt)?, spec.allow_private), read: Read::Http(number) })
+                Ok(Self {
+                    call: call(outgoing::url(&spec.url)?, headers(&spec.headers, attempt)?, spec.allow_private),
+                    read: Read::Http(number),
+                })
             }
         }
     }
@@ -124,7 +127,9 @@ fn prometheus(answer: &Answer) -> Result<Option<f64>, String> {
         "vector" => match result.as_array().map(Vec::as_slice) {
             Some([]) => Ok(None),
             Some([series]) => sample(&series["value"]).map(Some),
-            Some(several) => Err(format!("the query gives {} series; a gate needs one: aggregate them, for example with sum()", several.len())),
+            Some(several) => {
+                Err(format!("the query gives {} series; a gate needs one: aggregate them, for example with sum()", several.len()))
+            }
             None => Err("Prometheus' answer can't be read".to_owned()),
         },
         other => Err(format!("the query gives a {other:?}; a gate needs a scalar or a vector with one element")),

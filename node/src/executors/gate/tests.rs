@@ -141,8 +141,10 @@ async fn real_prometheus() -> Option<(tokio::process::Child, tempfile::TempDir, 
 async fn a_real_prometheus_is_understood() {
     let Some((_child, _folder, port)) = real_prometheus().await else { return };
     let gate = |query: &str, no_data: &str| {
-        let query = json!({"prometheus": {"url": format!("http://127.0.0.1:{port}"), "query": query, "headers": {}, "allow_private": true}});
-        let request = json!({"queries": {"value": query}, "single": true, "condition": "value < 0.05", "interval_ms": 50, "no_data": no_data});
+        let query =
+            json!({"prometheus": {"url": format!("http://127.0.0.1:{port}"), "query": query, "headers": {}, "allow_private": true}});
+        let request =
+            json!({"queries": {"value": query}, "single": true, "condition": "value < 0.05", "interval_ms": 50, "no_data": no_data});
         Bench::new(TASK_TYPE, &request)
     };
     // It takes a moment to come up: an attempt that fails because of that is tried again.
@@ -169,6 +171,9 @@ async fn a_condition_that_is_none_fails_and_never_means_false() {
     script(&stub, &[(200, vector(&["0"]))]);
     for (condition, kind) in [("value <", "QuorusInvalidRequest"), ("value + 1.0", "QuorusExpression")] {
         let failure = gate(&stub, &json!({"condition": condition})).failure().await;
-        assert!(failure.non_retryable && failure.nothing_done && (failure.r#type == kind || failure.r#type == "QuorusInvalidRequest"), "{failure:?}");
+        assert!(
+            failure.non_retryable && failure.nothing_done && (failure.r#type == kind || failure.r#type == "QuorusInvalidRequest"),
+            "{failure:?}"
+        );
     }
 }

@@ -89,7 +89,9 @@ impl Tools {
     }
 
     async fn of_step(&self, owing: &Owing, step: &StepId) -> Result<Delivered, Failed> {
-        let Some((info, state)) = self.store.run_info(owing.uid)?.zip(self.store.step(owing.uid, step)?) else { return Ok(Delivered::Done) };
+        let Some((info, state)) = self.store.run_info(owing.uid)?.zip(self.store.step(owing.uid, step)?) else {
+            return Ok(Delivered::Done);
+        };
         let Some((owed, child)) = state.owes().zip(state.child.as_deref()) else { return Ok(Delivered::Done) };
         match owed {
             Owed::StartChild => {
