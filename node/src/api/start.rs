@@ -119,7 +119,7 @@ pub(super) async fn start(context: &ApiContext, led: &LedShard, message: &v1::St
 }
 
 /// Refuses an input that does not fit the workflow's schema, with every violation.
-fn fits(schema: &serde_json::Value, input: Option<&v1::Payload>) -> Result<(), Status> {
+pub(super) fn fits(schema: &serde_json::Value, input: Option<&v1::Payload>) -> Result<(), Status> {
     let empty = v1::Payload::default();
     let input = input.unwrap_or(&empty);
     if !matches!(input.encoding.as_str(), "" | "json") {
@@ -161,7 +161,7 @@ pub(super) async fn version_of(context: &ApiContext, namespace: &str, name: &str
 }
 
 /// The versions of the workflows that a plan's steps start, as they are now. One that is not there yet is looked for when its step begins.
-fn pinned(context: &ApiContext, plan: &Plan) -> Result<BTreeMap<String, u64>, Status> {
+pub(super) fn pinned(context: &ApiContext, plan: &Plan) -> Result<BTreeMap<String, u64>, Status> {
     let mut pinned = BTreeMap::new();
     for step in &plan.steps {
         if let PlannedKind::Workflow(child) = &step.kind
