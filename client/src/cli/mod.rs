@@ -12,13 +12,16 @@ mod args;
 mod client;
 mod cluster;
 mod completions;
+mod context;
 mod describe;
+mod diff;
 mod dynamic;
 mod failure;
 mod import;
 mod plan;
 mod progress;
 mod render;
+mod resource;
 mod runs;
 mod source;
 mod start;
@@ -55,7 +58,9 @@ enum Command {
     Validate(validate::Args),
     /// Show what a run of a workflow would do; needs no cluster
     Plan(plan::Args),
-    /// Make workflow definitions known to the cluster
+    /// Show what `apply` would change; exit code 1 if anything
+    Diff(diff::Args),
+    /// Make definitions known to the cluster
     Apply(apply::Args),
     /// List, show and delete workflow definitions
     #[command(subcommand, visible_alias = "workflow")]
@@ -78,16 +83,31 @@ enum Command {
     /// Call the gRPC API
     #[command(subcommand)]
     Api(api::Command),
+    /// Name clusters, and choose the one to talk to
+    #[command(subcommand, visible_alias = "contexts")]
+    Context(context::Command),
     /// Print a script that completes this command in a shell
     Completions(completions::Args),
     /// Print the version
     Version,
 }
 
+impl Command {
+    /// False for what works without one, even when the contexts can't be read.
+    fn asks_a_cluster(&self) -> bool {
+        !matches!(self, Self::Validate(_) | Self::Import(_) | Self::Context(_) | Self::Completions(_) | Self::Version)
+    }
+}
+
 /// Everything between the arguments and the exit code.
 pub(crate) fn main() -> ExitCode {
-    let Cli { command, globals } = Cli::parse();
+    let Cli { command, mut globals } = Cli::parse();
     globals.apply_color();
+    if command.asks_a_cluster()
+        && let Err(failure) = globals.resolve()
+    {
+        return failure.report();
+    }
     let result = match tokio::runtime::Runtime::new() {
         Ok(runtime) => {
             let result = runtime.block_on(run(command, &globals));
@@ -107,6 +127,7 @@ async fn run(command: Command, globals: &Globals) -> Result<(), Failure> {
     match command {
         Command::Validate(args) => validate::run(&args, globals),
         Command::Plan(args) => plan::run(&args, globals).await,
+        Command::Diff(args) => diff::run(&args, globals).await,
         Command::Apply(args) => apply::run(args, globals).await,
         Command::Workflows(command) => workflows::run(command, globals).await,
         Command::Start(args) => start::run(args, globals).await,
@@ -115,6 +136,7 @@ async fn run(command: Command, globals: &Globals) -> Result<(), Failure> {
         Command::Import(command) => import::run(&command, globals),
         Command::Cluster(command) => cluster::run(command, globals).await,
         Command::Api(command) => api::run(command, globals).await,
+        Command::Context(command) => context::run(command, globals),
         Command::Completions(args) => completions::run(&args),
         Command::Version => version::run(globals),
     }

@@ -8,6 +8,7 @@ mod context;
 pub mod errors;
 mod forward;
 pub(crate) mod from_proto;
+mod in_use;
 mod limits;
 mod list;
 mod node_service;

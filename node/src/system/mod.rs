@@ -29,7 +29,7 @@ pub use cluster::{ClusterInfo, NodeInfo, PlacementInfo, ReplicaInfo};
 pub use command::{AddressVerdict, SystemAnswer, SystemCommand, WorkflowApplied};
 pub use replica::SystemReplica;
 pub use store::{SystemStore, SystemView};
-pub use workflow::{WorkflowPage, WorkflowVersion};
+pub use workflow::{VersionPage, WorkflowPage, WorkflowVersion};
 
 /// The system group.
 pub const SYSTEM_GROUP: quorus_raft::GroupId = 0;

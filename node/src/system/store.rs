@@ -8,7 +8,7 @@ use std::sync::Arc;
 use quorus_raft::{Index, disk::Disk};
 use tokio::sync::watch;
 
-use super::{ClusterInfo, WorkflowPage, WorkflowVersion, cluster, revision, workflow};
+use super::{ClusterInfo, VersionPage, WorkflowPage, WorkflowVersion, cluster, revision, workflow};
 use crate::store::StoreError;
 
 /// Reads the state of the system group. Cheap to clone.
@@ -71,6 +71,14 @@ impl SystemStore {
     /// If the disk fails, or holds what this version can't read.
     pub fn list_workflows(&self, namespace: &str, after: Option<&str>, limit: usize) -> Result<WorkflowPage, StoreError> {
         workflow::page(&*self.disk.view(), namespace, after, limit)
+    }
+
+    /// At most `limit` versions of a workflow older than `before` (0: all), the newest first.
+    ///
+    /// # Errors
+    /// If the disk fails, or holds what this version can't read.
+    pub fn list_versions(&self, namespace: &str, name: &str, before: u64, limit: usize) -> Result<VersionPage, StoreError> {
+        workflow::versions(&*self.disk.view(), namespace, name, before, limit)
     }
 
     pub(super) fn disk(&self) -> &dyn Disk {
