@@ -1,0 +1,291 @@
+//! A run without a cluster: the engine decides, a virtual clock jumps from one thing that is due to the next, and scripts play the workers.
+//!
+//! Nothing here waits, and nothing is random: the same test gives the same run.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use quorus_engine::{
+    AttemptRef, Command, Context, Decision, Event, EventKind, Failure, Millis, NoCredits, Outcome as Ended, Payload, Plan, Principal,
+    Rejection, Run, RunInfo, RunUid, StepId, StepStatus, Timestamp, WorkerId, apply, decide,
+};
+
+use super::{
+    act,
+    file::{Case, Delay, End, Fail, Outcome, TimeOut},
+    gate,
+    trace::Trace,
+};
+
+/// 2026-01-01T00:00:00Z.
+const START: Timestamp = Timestamp(1_767_225_600_000);
+
+/// A run that makes more decisions goes round in circles.
+const DECISIONS_MAX: usize = 200_000;
+
+/// See the module.
+pub(crate) struct World<'t> {
+    pub(crate) run: Run,
+    pub(crate) now: Timestamp,
+    pub(crate) trace: Trace,
+    case: &'t Case,
+    /// What is to be told to the run, by time and then in the order in which it came up.
+    due: BTreeMap<(Timestamp, u64), Command>,
+    tickets: u64,
+    /// Attempts that each instance began; says which outcome comes next.
+    begun: BTreeMap<StepId, usize>,
+    /// Actions that were carried out.
+    pub(super) done: BTreeSet<usize>,
+    /// Actions that were refused, with the reason.
+    pub(crate) refused: BTreeMap<usize, String>,
+    decisions: usize,
+}
+
+impl<'t> World<'t> {
+    /// A run that was not started.
+    pub(crate) fn new(plan: Arc<Plan>, case: &'t Case, input: &serde_json::Value, start: Option<Timestamp>) -> Self {
+        let info = RunInfo {
+            namespace: plan.namespace.clone(),
+            run_id: "test".to_owned(),
+            uid: RunUid(1),
+            workflow: plan.name.clone(),
+            version: 1,
+            input: Payload::json(input),
+            labels: plan.labels.clone().into_iter().chain(case.labels.clone()).collect(),
+            principal: principal(case.starter.as_deref().unwrap_or("test"), &[]),
+            ..RunInfo::default()
+        };
+        Self {
+            run: Run::new(info, plan),
+            now: start.unwrap_or(START),
+            trace: Trace::default(),
+            case,
+            due: BTreeMap::new(),
+            tickets: 0,
+            begun: BTreeMap::new(),
+            done: BTreeSet::new(),
+            refused: BTreeMap::new(),
+            decisions: 0,
+        }
+    }
+
+    /// Starts the run and goes on until it has ended or waits for something that is not in the test.
+    pub(crate) fn play(&mut self) -> Result<(), String> {
+        let info = self.run.info().clone();
+        self.tell(&Command::Start(Box::new(info))).map_err(|rejection| format!("the run can't be started: {rejection}"))?;
+        loop {
+            if act::ready(self)? {
+                continue;
+            }
+            if self.run.has_backlog() {
+                self.tell_quietly(&Command::Advance);
+                continue;
+            }
+            if !self.step_forward()? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Moves the clock to what is due next and does it; false if nothing is.
+    fn step_forward(&mut self) -> Result<bool, String> {
+        if self.decisions > DECISIONS_MAX {
+            return Err(format!("the run does not come to an end: {DECISIONS_MAX} decisions were made"));
+        }
+        let own = self.due.keys().next().map(|(at, _)| *at);
+        let timer = self.next_timer();
+        let action = act::next(self);
+        let Some(next) = [own, timer.as_ref().map(|(at, _)| *at), action].into_iter().flatten().min() else { return Ok(false) };
+        self.now = self.now.max(next);
+        if own == Some(next)
+            && let Some((_, command)) = self.due.pop_first()
+        {
+            self.tell_quietly(&command);
+        } else if action == Some(next) {
+            act::at_time(self)?;
+        } else if let Some((_, command)) = timer {
+            self.tell_quietly(&command);
+        }
+        Ok(true)
+    }
+
+    /// The timer that fires next.
+    fn next_timer(&self) -> Option<(Timestamp, Command)> {
+        let own = self.run.head().timer().map(|(kind, due)| (due, None, kind));
+        let steps = self.run.steps().iter();
+        let of_steps = steps.flat_map(|(id, state)| state.timers().map(move |(kind, due)| (due, Some(id.clone()), kind)));
+        let (due, step, kind) = own.into_iter().chain(of_steps).min()?;
+        Some((due, Command::FireTimer { step, kind, due }))
+    }
+
+    /// Carries out a command, and lets the scripts answer to what follows from it.
+    pub(super) fn tell(&mut self, command: &Command) -> Result<Decision, Rejection> {
+        self.decisions += 1;
+        let mut credits = NoCredits;
+        let mut context =
+            Context { now: self.now, seed: 1, lease: Millis(30_000), cancel_grace: Millis(10_000), credits: &mut credits };
+        let decision = decide(&self.run, command, &mut context)?;
+        apply(&mut self.run, &decision.events);
+        for event in &decision.events {
+            self.trace.add(event);
+            self.answer(event);
+        }
+        Ok(decision)
+    }
+
+    /// The same for what may have become pointless meanwhile.
+    fn tell_quietly(&mut self, command: &Command) {
+        let _ = self.tell(command);
+    }
+
+    /// What the workers do about an event.
+    fn answer(&mut self, event: &Event) {
+        match &event.kind {
+            EventKind::StepQueued { step, schedule_deadline, .. } => {
+                let command = match (self.outcome(step).end, *schedule_deadline) {
+                    (End::NoWorker, Some(deadline)) => {
+                        self.begun.entry(step.clone()).and_modify(|begun| *begun += 1).or_insert(1);
+                        self.at(deadline, Command::ScheduleTimeout { step: step.clone(), deadline });
+                        return;
+                    }
+                    (End::NoWorker, None) => return,
+                    _ => Command::Lease { step: step.clone(), worker: worker() },
+                };
+                self.at(self.now, command);
+            }
+            EventKind::StepLeased { step, attempt, token, attempt_deadline, .. } => {
+                let attempt = AttemptRef { step: step.clone(), attempt: *attempt, token: *token };
+                self.begin(attempt, *attempt_deadline);
+            }
+            EventKind::StepCancelRequested { step, .. } => {
+                let Some(state) = self.run.step(step) else { return };
+                let Some(lease) = &state.lease else { return };
+                let attempt = AttemptRef { step: step.clone(), attempt: state.attempt, token: lease.token };
+                // The outcome of the attempt that goes on is that of the one before the next.
+                let begun = self.begun.get(step).copied().unwrap_or(1).saturating_sub(1);
+                let outcome = self.outcome_number(step, begun);
+                if !outcome.fields.ignores_cancel {
+                    let nothing_done = outcome.fields.nothing_done;
+                    self.at(self.now, Command::Complete { attempt, outcome: Ended::Cancelled { nothing_done } });
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// An attempt begins: its end is scripted.
+    fn begin(&mut self, attempt: AttemptRef, deadline: Option<Timestamp>) {
+        let step = attempt.step.clone();
+        let outcome = self.outcome(&step);
+        self.begun.entry(step.clone()).and_modify(|begun| *begun += 1).or_insert(1);
+        let mut after = outcome.fields.after.unwrap_or(self.case.attempt_takes).0;
+        let end = match &outcome.end {
+            End::Succeed(value) => Some(Ended::Succeeded(output(value))),
+            End::Fail(fail) | End::Refuse(fail) => Some(Ended::Failed(failure(fail))),
+            End::Release(checkpoint) => Some(Ended::Released(output(checkpoint))),
+            End::Samples(samples) => {
+                let input = self.run.step(&step).and_then(|state| state.input.clone());
+                let looked = gate::look(input.as_ref(), samples);
+                match looked {
+                    Some((offset, ended)) => {
+                        after = Millis(after.0 + offset.0);
+                        Some(ended)
+                    }
+                    None => None,
+                }
+            }
+            End::Abandon(reason) => {
+                self.at(self.now.plus(after), Command::Abandon { attempt: attempt.clone(), reason: reason.clone() });
+                None
+            }
+            End::TimeOut(TimeOut::Heartbeat) => {
+                let silence = self.task(&step).and_then(|task| task.heartbeat_timeout).unwrap_or(after);
+                self.at(self.now.plus(after.max(silence)), Command::HeartbeatTimeout { attempt: attempt.clone() });
+                None
+            }
+            End::TimeOut(TimeOut::Attempt) | End::Hang | End::NoWorker => None,
+        };
+        if let Some(checkpoint) = &outcome.fields.checkpoint {
+            let command = Command::Checkpoint { attempt: attempt.clone(), checkpoint: Payload::json(checkpoint) };
+            self.at(self.now.plus(after), command);
+        }
+        if let Some(outcome) = end {
+            self.at(self.now.plus(after), Command::Complete { attempt: attempt.clone(), outcome });
+        }
+        if let Some(deadline) = deadline {
+            // Stale if the attempt has ended before.
+            self.at(deadline, Command::AttemptTimeout { attempt });
+        }
+    }
+
+    /// What the next attempt of an instance does.
+    fn outcome(&self, step: &StepId) -> Outcome {
+        self.outcome_number(step, self.begun.get(step).copied().unwrap_or_default())
+    }
+
+    fn outcome_number(&self, step: &StepId, number: usize) -> Outcome {
+        let scripts = &self.case.steps;
+        let script = scripts.get(step.as_str()).or_else(|| scripts.get(planned(step.as_str())));
+        let Some(script) = script else {
+            return if self.is_guard(step) { Outcome { end: End::Hang, ..Outcome::default() } } else { Outcome::default() };
+        };
+        let outcomes = &script.value.0;
+        outcomes.get(number).or_else(|| outcomes.last()).cloned().unwrap_or_default()
+    }
+
+    /// A guard never succeeds; without a script nothing is ever wrong with what it watches.
+    fn is_guard(&self, step: &StepId) -> bool {
+        planned(step.as_str()).ends_with(":guard")
+    }
+
+    fn task(&self, step: &StepId) -> Option<&quorus_engine::PlannedTask> {
+        self.run.plan().step(&StepId::from(planned(step.as_str())))?.kind.task()
+    }
+
+    /// Tells the run something at a time.
+    pub(super) fn at(&mut self, time: Timestamp, command: Command) {
+        self.tickets += 1;
+        self.due.insert((time, self.tickets), command);
+    }
+
+    pub(super) fn case(&self) -> &'t Case {
+        self.case
+    }
+
+    /// The steps that were started, have not ended, and of which nobody knows when they will.
+    pub(crate) fn waiting(&self) -> Vec<(String, StepStatus)> {
+        self.run.open_steps().map(|(step, state)| (step.id.as_str().to_owned(), state.status)).collect()
+    }
+}
+
+/// The step of the plan that an instance is of: `a[1].b` is of `b`, `a[1]` of `a`.
+pub(crate) fn planned(instance: &str) -> &str {
+    let last = instance.rsplit_once('.').map_or(instance, |(_, last)| last);
+    last.split_once('[').map_or(last, |(id, _)| id)
+}
+
+pub(super) fn principal(subject: &str, roles: &[String]) -> Principal {
+    Principal { subject: subject.to_owned(), roles: roles.to_vec(), issuer: "test".to_owned(), verified: true }
+}
+
+fn worker() -> WorkerId {
+    WorkerId { name: "script".to_owned(), incarnation: "script-1".to_owned() }
+}
+
+fn output(value: &serde_json::Value) -> Option<Payload> {
+    (!value.is_null()).then(|| Payload::json(value))
+}
+
+/// A scripted failure as workers report it.
+pub(super) fn failure(fail: &Fail) -> Failure {
+    let message = if fail.message.is_empty() { "scripted by the test".to_owned() } else { fail.message.clone() };
+    Failure { kind: fail.kind.clone(), message, nothing_done: fail.nothing_done, non_retryable: fail.non_retryable, ..Failure::default() }
+}
+
+impl Delay {
+    pub(super) fn later(self, time: Timestamp) -> Timestamp {
+        time.plus(self.0)
+    }
+}
