@@ -47,6 +47,10 @@ impl Decider<'_, '_, '_> {
                 }
                 Err(error) => self.fail_step(&step.id, error.into_failure("with")),
             },
+            other => {
+                let message = format!("`{}` steps can't be executed yet", other.name());
+                self.fail_step(&step.id, permanent(failure_type::EXPRESSION, &message));
+            }
         }
     }
 

@@ -63,6 +63,8 @@ fn wake(decider: &mut Decider<'_, '_, '_>, step: &PlannedStep, state: &StepState
         (PlannedKind::Task(_) | PlannedKind::Wait(_), true) | (PlannedKind::Set(_), _) => decider.activate(step.index),
         (PlannedKind::Task(task), false) => decider.schedule(step, task, FirstTime::default()),
         (PlannedKind::Wait(_), false) => decider.succeed(step, None),
+        // No other kind sleeps.
+        (_, _) => {}
     }
 }
 

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use super::PlannedTask;
 use super::check_graph::{self, Ancestors};
 use super::expressions::Compiler;
-use super::types::{PlannedExpression, PlannedTask, PlannedTemplate};
+use super::types::{Accept, PlannedExpression, PlannedNeed, PlannedTemplate, Role};
 use super::{Plan, PlannedKind, PlannedStep, PlannedWait, Problem, RetryPolicy, check_fields, check_names};
 use crate::expr::{Template, parse_timestamp};
-use crate::{Definition, Kind, Millis, RetryDefinition, StepDefinition, StepId, Wait};
+use crate::{Definition, Kind, Millis, RetryDefinition, StepDefinition, StepId, TaskDefinition, Wait};
 
 /// An attempt that says nothing for this long has lost its purpose.
 const ATTEMPT_TIMEOUT: Millis = Millis(60 * 60 * 1_000);
@@ -53,11 +54,21 @@ pub fn plan(definition: &Definition) -> Result<Plan, Vec<Problem>> {
         steps.push(PlannedStep {
             id,
             index,
-            needs,
+            path: format!("spec.steps[{index}]"),
+            parent: None,
+            role: Role::Body,
+            body: Vec::new(),
+            needs: needs.into_iter().map(|index| PlannedNeed { index, accept: Accept::default() }).collect(),
             dependents,
             level,
             kind,
+            retry: None,
             timeout: step.timeout,
+            run_on: step.run_on,
+            continue_on_error: step.continue_on_error.clone(),
+            point_of_no_return: step.point_of_no_return,
+            compensation: None,
+            limits: step.limits.clone(),
             labels: step.labels.clone(),
             condition,
         });
@@ -67,6 +78,16 @@ pub fn plan(definition: &Definition) -> Result<Plan, Vec<Problem>> {
         name: definition.name.clone(),
         labels: definition.labels.clone(),
         timeout: definition.timeout,
+        compensation_timeout: definition.compensation_timeout,
+        retention: definition.retention,
+        on_failure: definition.on_failure,
+        concurrency: None,
+        budget: definition.budget.clone(),
+        input_schema: definition.input_schema.clone(),
+        signals: definition.signals.clone(),
+        body: (0..steps.len()).collect(),
+        finally: Vec::new(),
+        on_attention: Vec::new(),
         steps,
         warnings: problems,
         output,
@@ -83,7 +104,7 @@ fn compile(index: usize, step: &StepDefinition, compiler: &mut Compiler<'_>, pro
     let with = step.with.as_ref().map(|with| compiler.template(reader, &format!("{path}.with"), with, problems));
     let kind = match &step.kind {
         None => None,
-        Some(Kind::Task { task_type, queue, priority }) => Some(PlannedKind::Task(Box::new(PlannedTask {
+        Some(Kind::Task(TaskDefinition { task_type, queue, priority, selectors, .. })) => Some(PlannedKind::Task(Box::new(PlannedTask {
             task_type: task_type.clone(),
             queue: if queue.is_empty() { QUEUE.to_owned() } else { queue.clone() },
             priority: u8::try_from(*priority).ok().filter(|priority| *priority > 0).unwrap_or(PRIORITY),
@@ -91,11 +112,19 @@ fn compile(index: usize, step: &StepDefinition, compiler: &mut Compiler<'_>, pro
             attempt_timeout: step.attempt_timeout.unwrap_or(ATTEMPT_TIMEOUT),
             schedule_timeout: step.schedule_timeout.unwrap_or(SCHEDULE_TIMEOUT),
             heartbeat_timeout: step.heartbeat_timeout,
+            selectors: selectors.clone(),
+            pools: Vec::new(),
+            builtin: None,
+            secrets: Vec::new(),
             with,
         }))),
         Some(Kind::Wait(wait)) => compile_wait(reader, &path, wait, compiler, problems).map(PlannedKind::Wait),
         Some(Kind::Set(value)) => {
             Some(PlannedKind::Set(PlannedTemplate(compiler.template(reader, &format!("{path}.set"), value, problems))))
+        }
+        Some(other) => {
+            problems.push(Problem::error(&path, "unsupported", format!("{other:?} can't be planned yet")));
+            None
         }
     };
     (condition, kind)

@@ -18,7 +18,7 @@ pub(super) fn check(definition: &Definition, problems: &mut Vec<Problem>) {
                 let message = format!("the step `{}` has no kind", step.id);
                 problems.push(Problem::error(&path, "missing-kind", message).with_hint("give it exactly one of task, wait and set"));
             }
-            Some(Kind::Task { priority, .. }) => task(&path, step, *priority, problems),
+            Some(Kind::Task(known)) => task(&path, step, known.priority, problems),
             Some(Kind::Wait(wait)) => {
                 only_for_tasks(&path, step, "wait", problems);
                 check_wait(&path, wait, problems);
@@ -32,6 +32,7 @@ pub(super) fn check(definition: &Definition, problems: &mut Vec<Problem>) {
                     );
                 }
             }
+            Some(_) => {}
         }
         if step.timeout == Some(Millis(0)) {
             problems.push(zero(format!("{path}.timeout"), "timeout"));

@@ -92,7 +92,7 @@ fn describe(definition: &Definition, needs: &[Vec<usize>], cycle: &[usize]) -> P
     let (start, second) = (rotated[0], rotated[1 % rotated.len()]);
     let ids: Vec<&str> = rotated.iter().chain([&start]).map(|&step| definition.steps[step].id.as_str()).collect();
     let wanted = &definition.steps[second].id;
-    let position = definition.steps[start].needs.iter().position(|need| need == wanted).unwrap_or_default();
+    let position = definition.steps[start].needs.iter().position(|need| need.step == *wanted).unwrap_or_default();
     debug_assert!(needs[start].contains(&second));
     Problem::error(format!("spec.steps[{start}].needs[{position}]"), "cycle", format!("steps wait for each other: {}", ids.join(" -> ")))
         .with_hint("remove one of these needs")

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Problem, did_you_mean};
-use crate::{Definition, Kind};
+use crate::{Definition, Kind, TaskDefinition};
 
 /// Step ids are parts of keys, paths and expressions.
 const STEP_ID_CHARS_MAX: usize = 63;
@@ -38,7 +38,7 @@ pub(super) fn check<'d>(definition: &'d Definition, problems: &mut Vec<Problem>)
             problems.push(Problem::error(path(), "duplicate-id", message).with_hint("each step needs an id of its own"));
         }
         by_id.entry(step.id.as_str()).or_insert(index);
-        if let Some(Kind::Task { task_type, queue, .. }) = &step.kind {
+        if let Some(Kind::Task(TaskDefinition { task_type, queue, .. })) = &step.kind {
             let path = format!("spec.steps[{index}].task");
             if task_type.is_empty() {
                 problems.push(Problem::error(
@@ -65,18 +65,18 @@ pub(super) fn needs(definition: &Definition, by_id: &BTreeMap<&str, usize>, prob
         let mut ordered = Vec::with_capacity(step.needs.len());
         for (position, need) in step.needs.iter().enumerate() {
             let path = format!("spec.steps[{index}].needs[{position}]");
-            let Some(&needed) = by_id.get(need.as_str()) else {
-                let mut problem = Problem::error(path, "unknown-step", format!("there is no step `{need}`"));
+            let Some(&needed) = by_id.get(need.step.as_str()) else {
+                let mut problem = Problem::error(path, "unknown-step", format!("there is no step `{}`", need.step));
                 if problems.len() < HINTED_MAX {
-                    problem.hint = did_you_mean(need, by_id.keys().copied().filter(|id| *id != step.id));
+                    problem.hint = did_you_mean(&need.step, by_id.keys().copied().filter(|id| *id != step.id));
                 }
                 problems.push(problem);
                 continue;
             };
             if needed == index {
-                problems.push(Problem::error(path, "self-need", format!("the step `{need}` needs itself")));
+                problems.push(Problem::error(path, "self-need", format!("the step `{}` needs itself", need.step)));
             } else if let Some(first) = known.insert(needed, position) {
-                problems.push(Problem::error(path, "duplicate-need", format!("`{need}` is already in needs[{first}]")));
+                problems.push(Problem::error(path, "duplicate-need", format!("`{}` is already in needs[{first}]", need.step)));
             } else {
                 ordered.push(needed);
             }

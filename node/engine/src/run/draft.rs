@@ -201,6 +201,9 @@ impl Scope for Draft<'_> {
             Root::Output(index) => self.output(index),
             Root::Status(index) => Ok(Arc::new(Value::from(state(index).map_or(StepStatus::Pending, |state| state.status).name()))),
             Root::Error(index) => Ok(Arc::new(state(index).map_or(Value::Null, documents::error))),
+            Root::RunStatus | Root::RunError | Root::Item(_) | Root::Index(_) | Root::Signal | Root::This | Root::Named(_) => {
+                Err("it is not available here".to_owned())
+            }
         }
     }
 

@@ -34,6 +34,7 @@ impl Scope for Documents {
             Root::Error(_) => Value::Null,
             Root::Run => json!({"id": "r", "labels": {"team": "x"}, "started_at": "1970-01-01T00:00:00Z"}),
             Root::Now => json!("1970-01-01T00:00:10Z"),
+            _ => Value::Null,
         }))
     }
 

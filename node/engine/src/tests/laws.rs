@@ -74,8 +74,9 @@ fn history(world: &World) {
         if let Some(id) = event.step() {
             assert!(!ended.contains(id), "nothing follows the end of step {id}");
             if seen.insert(id.clone()) {
-                for &need in &plan.step(id).unwrap().needs {
-                    assert!(ended.contains(&plan.steps[need].id), "{id} waits for {}", plan.steps[need].id);
+                for need in &plan.step(id).unwrap().needs {
+                    let need = &plan.steps[need.index].id;
+                    assert!(ended.contains(need), "{id} waits for {need}");
                 }
             }
         }

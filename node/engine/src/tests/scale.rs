@@ -5,17 +5,17 @@ use serde_json::json;
 use super::world::{World, worker};
 use crate::{
     AttemptRef, Command, Context, Decisions, Definition, Kind, Millis, NoCredits, Outcome, Payload, Run, RunInfo, RunStatus,
-    StepDefinition, StepId, StepStatus, Token, Wait, apply, decide, plan,
+    StepDefinition, StepId, StepStatus, TaskDefinition, Token, Wait, apply, decide, plan,
 };
 
 const STEPS: usize = 10_000;
 
 fn task() -> Kind {
-    Kind::Task { task_type: "work".to_owned(), queue: String::new(), priority: 0 }
+    Kind::Task(TaskDefinition { task_type: "work".to_owned(), ..TaskDefinition::default() })
 }
 
 fn step(id: String, needs: Vec<String>, kind: Kind) -> StepDefinition {
-    StepDefinition { id, needs, kind: Some(kind), ..StepDefinition::default() }
+    StepDefinition { id, needs: needs.into_iter().map(Into::into).collect(), kind: Some(kind), ..StepDefinition::default() }
 }
 
 fn workflow(steps: Vec<StepDefinition>) -> Definition {

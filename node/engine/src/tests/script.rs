@@ -12,7 +12,7 @@ use super::world::{START, World, worker};
 use crate::expr::parse_duration;
 use crate::{
     Command, Definition, Failure, Kind, Millis, Outcome, Payload, Principal, RetryDefinition, RunInfo, RunUid, StepDefinition, StepId,
-    TimerKind, Timestamp, Token, Wait, plan,
+    TaskDefinition, TimerKind, Timestamp, Token, Wait, plan,
 };
 
 /// Runs the blocks of one script.
@@ -108,7 +108,9 @@ impl Script {
     fn plan(&self) -> Vec<String> {
         match plan(&self.definition) {
             Ok(plan) => {
-                let ids = |indexes: &[usize]| indexes.iter().map(|&index| plan.steps[index].id.to_string()).collect::<Vec<_>>().join(",");
+                let ids = |needs: &[crate::PlannedNeed]| {
+                    needs.iter().map(|need| plan.steps[need.index].id.to_string()).collect::<Vec<_>>().join(",")
+                };
                 let steps = plan
                     .steps
                     .iter()
@@ -203,15 +205,16 @@ fn shortened(lines: Vec<String>) -> Vec<String> {
 }
 
 fn step(args: &Args) -> StepDefinition {
-    let list = |key: &str| args.get(key).map(|text| text.split(',').map(str::to_owned).collect()).unwrap_or_default();
+    let list = |key: &str| -> Vec<String> { args.get(key).map(|text| text.split(',').map(str::to_owned).collect()).unwrap_or_default() };
     let number = |key: &str| args.get(key).map_or(0, |text| text.parse::<i32>().unwrap());
     let kind = match args.positional.get(1).map(String::as_str) {
         None => None,
-        Some("task") => Some(Kind::Task {
+        Some("task") => Some(Kind::Task(TaskDefinition {
             task_type: args.get("type").unwrap_or("work").to_owned(),
             queue: args.get("queue").unwrap_or_default().to_owned(),
             priority: number("priority"),
-        }),
+            ..TaskDefinition::default()
+        })),
         Some("set") => Some(Kind::Set(json(args.at(2)))),
         Some("wait") => Some(Kind::Wait(match (args.get("for"), args.get("for_expression"), args.get("until")) {
             (Some(text), ..) => Wait::For(duration(text)),
@@ -225,7 +228,7 @@ fn step(args: &Args) -> StepDefinition {
         ["attempts", "interval", "coefficient", "max_interval", "jitter", "non_retryable"].iter().any(|key| args.get(key).is_some());
     StepDefinition {
         id: args.at(0).to_owned(),
-        needs: list("needs"),
+        needs: list("needs").into_iter().map(Into::into).collect(),
         condition: args.get("if").map(plain),
         with: args.get("with").map(json),
         kind,
