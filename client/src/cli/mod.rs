@@ -27,6 +27,7 @@ mod source;
 mod start;
 mod table;
 mod term;
+mod testing;
 mod text;
 mod validate;
 mod version;
@@ -58,6 +59,8 @@ enum Command {
     Validate(validate::Args),
     /// Show what a run of a workflow would do; needs no cluster
     Plan(plan::Args),
+    /// Play workflows against scripted outcomes, in virtual time and without a cluster
+    Test(testing::Args),
     /// Show what `apply` would change; exit code 1 if anything
     Diff(diff::Args),
     /// Make definitions known to the cluster
@@ -95,7 +98,7 @@ enum Command {
 impl Command {
     /// False for what works without one, even when the contexts can't be read.
     fn asks_a_cluster(&self) -> bool {
-        !matches!(self, Self::Validate(_) | Self::Import(_) | Self::Context(_) | Self::Completions(_) | Self::Version)
+        !matches!(self, Self::Validate(_) | Self::Test(_) | Self::Import(_) | Self::Context(_) | Self::Completions(_) | Self::Version)
     }
 }
 
@@ -127,6 +130,7 @@ async fn run(command: Command, globals: &Globals) -> Result<(), Failure> {
     match command {
         Command::Validate(args) => validate::run(&args, globals),
         Command::Plan(args) => plan::run(&args, globals).await,
+        Command::Test(args) => testing::run(&args, globals),
         Command::Diff(args) => diff::run(&args, globals).await,
         Command::Apply(args) => apply::run(args, globals).await,
         Command::Workflows(command) => workflows::run(command, globals).await,

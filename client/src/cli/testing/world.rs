@@ -9,7 +9,7 @@ use std::{
 
 use quorus_engine::{
     AttemptRef, Command, Context, Decision, Event, EventKind, Failure, Millis, NoCredits, Outcome as Ended, Payload, Plan, Principal,
-    Rejection, Run, RunInfo, RunUid, StepId, StepStatus, Timestamp, WorkerId, apply, decide,
+    Rejection, Run, RunInfo, RunStatus, RunUid, StepId, StepStatus, Timestamp, WorkerId, apply, decide,
 };
 
 use super::{
@@ -21,6 +21,10 @@ use super::{
 
 /// 2026-01-01T00:00:00Z.
 const START: Timestamp = Timestamp(1_767_225_600_000);
+
+/// As nodes have them by default.
+const LEASE: Millis = Millis(30_000);
+const CANCEL_GRACE: Millis = Millis(10_000);
 
 /// A run that makes more decisions goes round in circles.
 const DECISIONS_MAX: usize = 200_000;
@@ -36,6 +40,8 @@ pub(crate) struct World<'t> {
     tickets: u64,
     /// Attempts that each instance began; says which outcome comes next.
     begun: BTreeMap<StepId, usize>,
+    /// When actions are due whose moment is known.
+    pub(super) moments: BTreeMap<usize, Timestamp>,
     /// Actions that were carried out.
     pub(super) done: BTreeSet<usize>,
     /// Actions that were refused, with the reason.
@@ -65,6 +71,7 @@ impl<'t> World<'t> {
             due: BTreeMap::new(),
             tickets: 0,
             begun: BTreeMap::new(),
+            moments: BTreeMap::new(),
             done: BTreeSet::new(),
             refused: BTreeMap::new(),
             decisions: 0,
@@ -113,7 +120,7 @@ impl<'t> World<'t> {
 
     /// The timer that fires next.
     fn next_timer(&self) -> Option<(Timestamp, Command)> {
-        let own = self.run.head().timer().map(|(kind, due)| (due, None, kind));
+        let own = self.run.head().timers().map(|(kind, due)| (due, None, kind));
         let steps = self.run.steps().iter();
         let of_steps = steps.flat_map(|(id, state)| state.timers().map(move |(kind, due)| (due, Some(id.clone()), kind)));
         let (due, step, kind) = own.into_iter().chain(of_steps).min()?;
@@ -125,7 +132,7 @@ impl<'t> World<'t> {
         self.decisions += 1;
         let mut credits = NoCredits;
         let mut context =
-            Context { now: self.now, seed: 1, lease: Millis(30_000), cancel_grace: Millis(10_000), credits: &mut credits };
+            Context { now: self.now, seed: 1, lease: LEASE, cancel_grace: CANCEL_GRACE, allow_unverified: false, credits: &mut credits };
         let decision = decide(&self.run, command, &mut context)?;
         apply(&mut self.run, &decision.events);
         for event in &decision.events {
@@ -146,7 +153,7 @@ impl<'t> World<'t> {
             EventKind::StepQueued { step, schedule_deadline, .. } => {
                 let command = match (self.outcome(step).end, *schedule_deadline) {
                     (End::NoWorker, Some(deadline)) => {
-                        self.begun.entry(step.clone()).and_modify(|begun| *begun += 1).or_insert(1);
+                        *self.begun.entry(step.clone()).or_default() += 1;
                         self.at(deadline, Command::ScheduleTimeout { step: step.clone(), deadline });
                         return;
                     }
@@ -171,15 +178,42 @@ impl<'t> World<'t> {
                     self.at(self.now, Command::Complete { attempt, outcome: Ended::Cancelled { nothing_done } });
                 }
             }
+            EventKind::ChildRequested { step, child, .. } => self.child(step, *child),
+            EventKind::ChildCancelRequested { step, .. } => {
+                if let Some(child) = self.run.step(step).and_then(|state| state.child.as_ref()).map(|child| child.uid) {
+                    self.at(self.now, child_ended(step, child, RunStatus::Cancelled, None, None));
+                }
+            }
+            EventKind::ChildCompensationRequested { step, child, .. } => self.child(step, *child),
+            EventKind::SlotRequested { .. } => self.at(self.now, Command::SlotGranted),
             _ => {}
+        }
+    }
+
+    /// A child run begins, or begins to undo what it did: its end is scripted.
+    fn child(&mut self, step: &StepId, child: RunUid) {
+        let outcome = self.next_outcome(step);
+        let at = self.now.plus(outcome.fields.after.unwrap_or(self.case.attempt_takes).0);
+        let started = Command::ChildStarted { step: step.clone(), child };
+        let command = match &outcome.end {
+            End::Refuse(fail) => {
+                self.at(at, Command::ChildRefused { step: step.clone(), child, failure: failure(fail) });
+                return;
+            }
+            End::Succeed(value) => Some(child_ended(step, child, RunStatus::Succeeded, output(value), None)),
+            End::Fail(fail) => Some(child_ended(step, child, RunStatus::Failed, None, Some(failure(fail)))),
+            End::Hang | End::NoWorker | End::Samples(_) | End::TimeOut(_) | End::Abandon(_) | End::Release(_) => None,
+        };
+        self.at(self.now, started);
+        if let Some(command) = command {
+            self.at(at, command);
         }
     }
 
     /// An attempt begins: its end is scripted.
     fn begin(&mut self, attempt: AttemptRef, deadline: Option<Timestamp>) {
         let step = attempt.step.clone();
-        let outcome = self.outcome(&step);
-        self.begun.entry(step.clone()).and_modify(|begun| *begun += 1).or_insert(1);
+        let outcome = self.next_outcome(&step);
         let mut after = outcome.fields.after.unwrap_or(self.case.attempt_takes).0;
         let end = match &outcome.end {
             End::Succeed(value) => Some(Ended::Succeeded(output(value))),
@@ -220,6 +254,13 @@ impl<'t> World<'t> {
         }
     }
 
+    /// What an attempt of an instance does that begins now.
+    fn next_outcome(&mut self, step: &StepId) -> Outcome {
+        let outcome = self.outcome(step);
+        *self.begun.entry(step.clone()).or_default() += 1;
+        outcome
+    }
+
     /// What the next attempt of an instance does.
     fn outcome(&self, step: &StepId) -> Outcome {
         self.outcome_number(step, self.begun.get(step).copied().unwrap_or_default())
@@ -227,7 +268,7 @@ impl<'t> World<'t> {
 
     fn outcome_number(&self, step: &StepId, number: usize) -> Outcome {
         let scripts = &self.case.steps;
-        let script = scripts.get(step.as_str()).or_else(|| scripts.get(planned(step.as_str())));
+        let script = scripts.get(step.as_str()).or_else(|| scripts.get(step.planned()));
         let Some(script) = script else {
             return if self.is_guard(step) { Outcome { end: End::Hang, ..Outcome::default() } } else { Outcome::default() };
         };
@@ -237,11 +278,11 @@ impl<'t> World<'t> {
 
     /// A guard never succeeds; without a script nothing is ever wrong with what it watches.
     fn is_guard(&self, step: &StepId) -> bool {
-        planned(step.as_str()).ends_with(":guard")
+        step.planned().ends_with(":guard")
     }
 
     fn task(&self, step: &StepId) -> Option<&quorus_engine::PlannedTask> {
-        self.run.plan().step(&StepId::from(planned(step.as_str())))?.kind.task()
+        self.run.plan().step(&StepId::from(step.planned()))?.kind.task()
     }
 
     /// Tells the run something at a time.
@@ -254,16 +295,11 @@ impl<'t> World<'t> {
         self.case
     }
 
-    /// The steps that were started, have not ended, and of which nobody knows when they will.
+    /// The steps that were started, have not ended, and have no steps of their own to wait for.
     pub(crate) fn waiting(&self) -> Vec<(String, StepStatus)> {
-        self.run.open_steps().map(|(step, state)| (step.id.as_str().to_owned(), state.status)).collect()
+        let open = self.run.steps().iter().filter(|(_, state)| state.status.is_open() && state.scope.is_none());
+        open.map(|(id, state)| (id.as_str().to_owned(), state.status)).collect()
     }
-}
-
-/// The step of the plan that an instance is of: `a[1].b` is of `b`, `a[1]` of `a`.
-pub(crate) fn planned(instance: &str) -> &str {
-    let last = instance.rsplit_once('.').map_or(instance, |(_, last)| last);
-    last.split_once('[').map_or(last, |(id, _)| id)
 }
 
 pub(super) fn principal(subject: &str, roles: &[String]) -> Principal {
@@ -281,7 +317,18 @@ fn output(value: &serde_json::Value) -> Option<Payload> {
 /// A scripted failure as workers report it.
 pub(super) fn failure(fail: &Fail) -> Failure {
     let message = if fail.message.is_empty() { "scripted by the test".to_owned() } else { fail.message.clone() };
-    Failure { kind: fail.kind.clone(), message, nothing_done: fail.nothing_done, non_retryable: fail.non_retryable, ..Failure::default() }
+    Failure {
+        kind: fail.kind.clone(),
+        message,
+        details: None,
+        nothing_done: fail.nothing_done,
+        non_retryable: fail.non_retryable,
+        retry_after: fail.retry_after.map(|delay| delay.0),
+    }
+}
+
+fn child_ended(step: &StepId, child: RunUid, status: RunStatus, output: Option<Payload>, failure: Option<Failure>) -> Command {
+    Command::ChildEnded { step: step.clone(), child, status, output, failure }
 }
 
 impl Delay {

@@ -61,11 +61,13 @@ impl Decider<'_, '_, '_> {
             output: None,
             failure: None,
             skip: Some(cause),
+            handled: false,
+            undo: false,
         });
     }
 
     pub(super) fn succeed(&mut self, step: &PlannedStep, output: Option<Payload>) {
-        self.push(EventKind::StepEnded { step: step.id.clone(), status: StepStatus::Succeeded, output, failure: None, skip: None });
+        self.push(EventKind::StepEnded { step: step.id.clone(), status: StepStatus::Succeeded, output, failure: None, skip: None, handled: false, undo: false });
     }
 
     fn wake_time(&self, wait: &PlannedWait) -> Result<Timestamp, Failure> {

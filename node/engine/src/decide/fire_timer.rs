@@ -33,9 +33,7 @@ pub(super) fn fire_timer(
             check(decider, state.cancel_deadline, due)?;
             decider.end_attempt(step, &state, Outcome::Cancelled { nothing_done: false });
         }
-        (None, TimerKind::Due | TimerKind::StepTimeout | TimerKind::CancelGrace) | (Some(_), TimerKind::RunTimeout) => {
-            return Err(Rejection::StaleTimer);
-        }
+        _ => return Err(Rejection::StaleTimer),
     }
     decider.settle();
     Ok(())

@@ -64,8 +64,9 @@ impl<'d> Decisions<'d> {
             Command::ScheduleTimeout { step, deadline } => schedule_timeout::schedule_timeout(&mut decider, step, *deadline)?,
             Command::FireTimer { step, kind, due } => fire_timer::fire_timer(&mut decider, step.as_ref(), *kind, *due)?,
             Command::Advance => advance::advance(&mut decider)?,
-            Command::Cancel { principal, reason } => cancel::cancel(&mut decider, principal, reason)?,
+            Command::Cancel { principal, reason, compensate } => cancel::cancel(&mut decider, principal, reason, *compensate)?,
             Command::Terminate { principal, reason } => terminate::terminate(&mut decider, principal, reason)?,
+            _ => return Err(Rejection::UnexpectedAnswer),
         }
         Ok(Decision { events: self.draft.take_events() })
     }
@@ -132,7 +133,7 @@ impl<'d> Decider<'_, 'd, '_> {
     }
 
     fn end_step(&mut self, step: &StepId, status: StepStatus, failure: Option<Failure>) {
-        self.push(crate::EventKind::StepEnded { step: step.clone(), status, output: None, failure, skip: None });
+        self.push(crate::EventKind::StepEnded { step: step.clone(), status, output: None, failure, skip: None, handled: false, undo: false });
     }
 
     /// A step failed for good, and with it the run, unless that is being stopped already.

@@ -32,7 +32,7 @@ impl Decider<'_, '_, '_> {
             }
             RunStatus::Failing => self.end_stopped(RunStatus::Failed),
             RunStatus::Cancelling => self.end_stopped(RunStatus::Cancelled),
-            RunStatus::Succeeded | RunStatus::Failed | RunStatus::Cancelled | RunStatus::Terminated => {}
+            _ => {}
         }
     }
 
@@ -49,7 +49,7 @@ impl Decider<'_, '_, '_> {
             let id = &self.draft.run.plan().steps[index].id;
             let Some(state) = self.draft.step(id) else { continue };
             match state.status {
-                StepStatus::Queued | StepStatus::Waiting | StepStatus::BackingOff => self.end_step(id, StepStatus::Cancelled, None),
+                StepStatus::Queued | StepStatus::Waiting | StepStatus::BackingOff | StepStatus::Running | StepStatus::Awaiting => self.end_step(id, StepStatus::Cancelled, None),
                 StepStatus::Leased => {
                     if state.cancel_deadline.is_none() {
                         self.push(EventKind::StepCancelRequested { step: id.clone(), deadline, reason: reason.to_owned() });

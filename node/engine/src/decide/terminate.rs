@@ -6,7 +6,7 @@ use crate::{EventKind, Outcome, Principal, Rejection, RunStatus, StepStatus};
 /// Asking again changes nothing.
 pub(super) fn terminate(decider: &mut Decider<'_, '_, '_>, principal: &Principal, reason: &str) -> Result<(), Rejection> {
     match decider.draft.head().status {
-        RunStatus::Running | RunStatus::Failing | RunStatus::Cancelling => {}
+        RunStatus::Queued | RunStatus::Compensating | RunStatus::NeedsAttention | RunStatus::Running | RunStatus::Failing | RunStatus::Cancelling => {}
         RunStatus::Terminated => return Ok(()),
         status @ (RunStatus::Succeeded | RunStatus::Failed | RunStatus::Cancelled) => return Err(Rejection::RunEnded(status)),
     }

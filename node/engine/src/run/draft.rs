@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::documents::{self, Document};
 use super::{Join, Run};
 use crate::expr::{BYTES_PER_ROUND, ROUNDS_MAX, Root, Scope, format_timestamp};
-use crate::{Event, EventKind, RunHead, RunStatus, StateMut, StepId, StepState, StepStatus, Timestamp, fold};
+use crate::{Event, EventKind, RunHead, RunStatus, SignalKey, SignalState, StateMut, StepId, StepState, StepStatus, Timestamp, fold};
 
 /// Decisions in the making. Copies only what they touch.
 pub(crate) struct Draft<'a> {
@@ -38,6 +38,7 @@ struct Changed<'a> {
     run: &'a Run,
     head: RunHead,
     steps: BTreeMap<StepId, StepState>,
+    signals: BTreeMap<SignalKey, SignalState>,
 }
 
 impl StateMut for Changed<'_> {
@@ -51,6 +52,11 @@ impl StateMut for Changed<'_> {
         let run = self.run;
         Ok(self.steps.entry(id.clone()).or_insert_with(|| run.step(id).cloned().unwrap_or_default()))
     }
+
+    fn signal(&mut self, key: &SignalKey) -> Result<&mut SignalState, Infallible> {
+        let run = self.run;
+        Ok(self.signals.entry(key.clone()).or_insert_with(|| run.signal(key).cloned().unwrap_or_default()))
+    }
 }
 
 impl<'a> Draft<'a> {
@@ -58,7 +64,7 @@ impl<'a> Draft<'a> {
         Self {
             run,
             now: Timestamp::default(),
-            changed: Changed { run, head: run.head().clone(), steps: BTreeMap::new() },
+            changed: Changed { run, head: run.head().clone(), steps: BTreeMap::new(), signals: BTreeMap::new() },
             joins: BTreeMap::new(),
             ready: BTreeSet::new(),
             backlog: 0,
@@ -232,11 +238,7 @@ fn bytes(kind: &EventKind) -> usize {
         EventKind::StepQueued { input, .. } | EventKind::StepLeased { input, .. } => input.as_ref(),
         EventKind::StepCheckpointed { checkpoint, .. } => Some(checkpoint),
         EventKind::StepEnded { output, .. } | EventKind::RunEnded { output, .. } => output.as_ref(),
-        EventKind::AttemptEnded { .. }
-        | EventKind::StepWaiting { .. }
-        | EventKind::StepCancelRequested { .. }
-        | EventKind::RunFailing { .. }
-        | EventKind::RunCancelRequested { .. } => None,
+        _ => None,
     };
     100 + payload.map_or(0, |payload| payload.data.len())
 }

@@ -30,6 +30,8 @@ fn is_accepted(need: &StepState) -> bool {
         | StepStatus::Leased
         | StepStatus::Waiting
         | StepStatus::BackingOff
+        | StepStatus::Running
+        | StepStatus::Awaiting
         | StepStatus::Failed
         | StepStatus::Cancelled => false,
     }

@@ -7,10 +7,12 @@
 mod documents;
 mod draft;
 mod joins;
+mod owed;
 mod state;
 mod timers;
 
 pub(crate) use documents::Documents;
 pub(crate) use draft::Draft;
 pub(crate) use joins::Join;
+pub use owed::Owed;
 pub use state::Run;

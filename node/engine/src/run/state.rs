@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use super::{Documents, Join};
-use crate::{Event, EventKind, Plan, PlannedStep, RunHead, RunInfo, StateMut, StepId, StepState, StepStatus, fold};
+use crate::{Event, EventKind, Plan, PlannedStep, RunHead, RunInfo, SignalKey, SignalState, StateMut, StepId, StepState, StepStatus, fold};
 
 /// The working state of one run. See the module.
 #[derive(Debug)]
@@ -29,6 +29,7 @@ pub struct Run {
 struct Stored {
     head: RunHead,
     steps: BTreeMap<StepId, StepState>,
+    signals: BTreeMap<SignalKey, SignalState>,
 }
 
 impl StateMut for Stored {
@@ -41,16 +42,20 @@ impl StateMut for Stored {
     fn step(&mut self, id: &StepId) -> Result<&mut StepState, Infallible> {
         Ok(self.steps.entry(id.clone()).or_default())
     }
+
+    fn signal(&mut self, key: &SignalKey) -> Result<&mut SignalState, Infallible> {
+        Ok(self.signals.entry(key.clone()).or_default())
+    }
 }
 
 impl Run {
     /// A run before its first event. Only [`crate::Command::Start`] makes sense for it.
     pub fn new(info: RunInfo, plan: Arc<Plan>) -> Self {
-        Self::load(info, RunHead::default(), BTreeMap::new(), plan)
+        Self::load(info, RunHead::default(), BTreeMap::new(), BTreeMap::new(), plan)
     }
 
     /// A run as it was stored.
-    pub fn load(info: RunInfo, head: RunHead, steps: BTreeMap<StepId, StepState>, plan: Arc<Plan>) -> Self {
+    pub fn load(info: RunInfo, head: RunHead, steps: BTreeMap<StepId, StepState>, signals: BTreeMap<SignalKey, SignalState>, plan: Arc<Plan>) -> Self {
         let mut joins: Vec<Join> =
             plan.steps.iter().map(|step| Join { missing: u32::try_from(step.needs.len()).unwrap_or(u32::MAX), blocked: false }).collect();
         let mut open = BTreeSet::new();
@@ -69,7 +74,7 @@ impl Run {
         let is_ready = |step: &&PlannedStep| joins[step.index].missing == 0 && !steps.contains_key(&step.id);
         let ready = plan.steps.iter().filter(is_ready).map(|step| step.index).collect();
         let documents = Documents::new(plan.steps.len());
-        Self { info: Arc::new(info), plan, stored: Stored { head, steps }, joins, open, leased, ready, documents }
+        Self { info: Arc::new(info), plan, stored: Stored { head, steps, signals }, joins, open, leased, ready, documents }
     }
 
     /// Folds an event, and updates what follows from it: costs as much as its step has dependents.
@@ -121,6 +126,16 @@ impl Run {
     /// The entry of a step, if it was started.
     pub fn step(&self, id: &StepId) -> Option<&StepState> {
         self.stored.steps.get(id)
+    }
+
+    /// The entry of a signal.
+    pub fn signal(&self, key: &SignalKey) -> Option<&SignalState> {
+        self.stored.signals.get(key)
+    }
+
+    /// The signals that the run received, by name and in order.
+    pub fn signals(&self) -> &BTreeMap<SignalKey, SignalState> {
+        &self.stored.signals
     }
 
     /// Where a step stands for people: without an entry it is pending, or cancelled once the run has ended.
