@@ -8,6 +8,7 @@
 
 mod api;
 mod apply;
+mod approvals;
 mod args;
 mod client;
 mod cluster;
@@ -18,6 +19,8 @@ mod diff;
 mod dynamic;
 mod failure;
 mod import;
+mod lifecycle;
+mod lifecycle_view;
 mod plan;
 mod progress;
 mod render;
@@ -29,6 +32,7 @@ mod table;
 mod term;
 mod testing;
 mod text;
+mod tree;
 mod validate;
 mod version;
 mod view;
@@ -74,6 +78,9 @@ enum Command {
     /// List, show, watch and stop runs
     #[command(subcommand)]
     Runs(runs::Command),
+    /// Show what waits for people
+    #[command(subcommand)]
+    Approvals(approvals::Command),
     /// Execute tasks
     #[command(subcommand)]
     Worker(worker::Command),
@@ -136,6 +143,7 @@ async fn run(command: Command, globals: &Globals) -> Result<(), Failure> {
         Command::Workflows(command) => workflows::run(command, globals).await,
         Command::Start(args) => start::run(args, globals).await,
         Command::Runs(command) => runs::run(command, globals).await,
+        Command::Approvals(command) => approvals::run(command, globals).await,
         Command::Worker(command) => worker::run(command, globals).await,
         Command::Import(command) => import::run(&command, globals),
         Command::Cluster(command) => cluster::run(command, globals).await,

@@ -18,7 +18,7 @@ pub(crate) fn principal(principal: Option<v1::Principal>) -> Principal {
 
 /// Why it failed.
 pub(crate) fn failure(failure: v1::Failure) -> Failure {
-    let v1::Failure { r#type, message, details, non_retryable, nothing_done } = failure;
+    let v1::Failure { r#type, message, details, non_retryable, nothing_done, .. } = failure;
     let kind = if r#type.is_empty() { "Error".to_owned() } else { r#type };
     Failure { kind, message, details: details.map(payload), non_retryable, nothing_done }
 }

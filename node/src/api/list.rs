@@ -117,7 +117,7 @@ fn filter(message: &v1::ListRunsRequest) -> Result<RunFilter, Status> {
 
 fn run_status(status: v1::RunStatus) -> Option<RunStatus> {
     Some(match status {
-        v1::RunStatus::Unspecified => return None,
+        v1::RunStatus::Unspecified | v1::RunStatus::Queued | v1::RunStatus::Compensating | v1::RunStatus::NeedsAttention => return None,
         v1::RunStatus::Running => RunStatus::Running,
         v1::RunStatus::Failing => RunStatus::Failing,
         v1::RunStatus::Cancelling => RunStatus::Cancelling,

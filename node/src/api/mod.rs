@@ -3,6 +3,7 @@
 //! Invariant: wire types stop at [`from_proto`] and [`to_proto`]; engine types stop there, too.
 
 mod admission;
+mod change;
 mod cluster_service;
 mod context;
 pub mod errors;

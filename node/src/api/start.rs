@@ -6,15 +6,18 @@ use sha2::{Digest, Sha256};
 use tonic::{Code, Status};
 
 use super::{
-    ApiContext, errors,
+    ApiContext,
+    change::{ask, refuse},
+    errors,
     errors::reason,
     forward::Journey,
     from_proto, limits,
-    run_service::{ask, checked, refuse},
+    run_service::checked,
 };
 use crate::{
     leader::{Ask, LedShard, RunKey, StartAsk},
     observe::names,
+    store::CHANGE_MARK,
     system::WorkflowVersion,
 };
 
@@ -52,6 +55,7 @@ pub(super) fn complete(message: &mut v1::StartRunRequest, journey: &Journey) -> 
     };
     must(!message.workflow.is_empty(), "workflow", "is required");
     must(message.request_id.len() <= limits::NAME_CHARS_MAX, "request_id", "has at most 200 characters");
+    must(!message.request_id.starts_with(CHANGE_MARK), "request_id", "begins with a control character");
     must(message.labels.len() <= limits::LABELS_MAX, "labels", "has at most 64 entries");
     must(from_proto::on_conflict(message.on_conflict).is_some(), "on_conflict", "is not a policy that this version knows");
     must(from_proto::on_reuse(message.on_reuse).is_some(), "on_reuse", "is not a policy that this version knows");

@@ -31,6 +31,7 @@ pub(crate) fn failure(failure: &Failure) -> v1::Failure {
         details: failure.details.as_ref().map(payload),
         non_retryable: failure.non_retryable,
         nothing_done: failure.nothing_done,
+        ..v1::Failure::default()
     }
 }
 
@@ -92,6 +93,7 @@ pub(crate) fn run_summary(shard: u32, info: &RunInfo, head: &RunHead) -> v1::Run
         steps: Vec::new(),
         shard,
         traceparent: info.traceparent.clone(),
+        ..v1::Run::default()
     }
 }
 
@@ -116,6 +118,7 @@ pub(crate) fn step(step: &str, kind: &str, run: RunStatus, state: Option<&StepSt
         skip_cause: state.skip.map(skip_cause).unwrap_or_default().to_owned(),
         checkpoint: state.checkpoint.as_ref().map(payload),
         preemptions: state.preemptions,
+        ..v1::StepState::default()
     }
 }
 

@@ -130,11 +130,13 @@ struct Batch {
     events: Vec<Event>,
     /// The same events as they are replicated, stored and read again: encoded once.
     encoded: Vec<Bytes>,
+    /// Requests that the events carry out.
+    request_ids: Vec<String>,
 }
 
 impl Batch {
     fn new(uid: RunUid, expected_seq: u64, replaces: Option<RunUid>) -> Self {
-        Self { uid, expected_seq, replaces, events: Vec::new(), encoded: Vec::new() }
+        Self { uid, expected_seq, replaces, events: Vec::new(), encoded: Vec::new(), request_ids: Vec::new() }
     }
 }
 
@@ -223,7 +225,23 @@ impl RunState {
             Ask::Start(start) => self.start(start, turn, draw),
             Ask::Command(command) => {
                 let Some(uid) = current else { return Ok(Err(Rejection::UnknownRun.into())) };
-                Ok(self.command(command, turn, draw).map(|()| Answer { uid, existing: false }))
+                Ok(self.command(command, turn, draw).map(|_| Answer { uid, existing: false }))
+            }
+            Ask::Change { request_id, command } => {
+                let Some(uid) = current else { return Ok(Err(Rejection::UnknownRun.into())) };
+                let decided = turn.batches.iter().any(|batch| batch.uid == uid && batch.request_ids.contains(request_id));
+                let RunKey { namespace, run_id } = &self.with.key;
+                if decided || self.with.store.request(namespace, run_id, request_id)?.is_some_and(|request| request.uid == uid) {
+                    return Ok(Ok(Answer { uid, existing: true }));
+                }
+                let changed = match self.command(command, turn, draw) {
+                    Ok(changed) => changed,
+                    Err(refusal) => return Ok(Err(refusal)),
+                };
+                if let Some(batch) = turn.batches.last_mut().filter(|_| changed) {
+                    batch.request_ids.push(request_id.clone());
+                }
+                Ok(Ok(Answer { uid, existing: false }))
             }
             Ask::Redeliver { step, token, session } => {
                 let Some(uid) = current else { return Ok(Err(Rejection::UnknownRun.into())) };
@@ -290,11 +308,11 @@ impl RunState {
         self.run = Some(Run::new(RunInfo::clone(info), plan));
         turn.batches.push(Batch::new(info.uid, 0, replaces));
         let started = self.command(&Command::Start(Box::new(info.clone())), turn, draw);
-        Ok(started.map(|()| Answer { uid: info.uid, existing: false }))
+        Ok(started.map(|_| Answer { uid: info.uid, existing: false }))
     }
 
-    /// Decides a command on the state so far, and folds what follows.
-    fn command(&mut self, command: &Command, turn: &mut Turn, draw: &mut CreditDraw<'_>) -> Result<(), Refusal> {
+    /// Decides a command on the state so far, and folds what follows. False if nothing did.
+    fn command(&mut self, command: &Command, turn: &mut Turn, draw: &mut CreditDraw<'_>) -> Result<bool, Refusal> {
         let Some(run) = &mut self.run else { return Err(Rejection::UnknownRun.into()) };
         let millis = |duration: Duration| Millis(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX));
         let context = &self.with.context;
@@ -307,7 +325,7 @@ impl RunState {
         };
         let decision = decide_safely(run, command, &mut context)?;
         if decision.events.is_empty() {
-            return Ok(());
+            return Ok(false);
         }
         let uid = run.info().uid;
         if turn.batches.last().is_none_or(|batch| batch.uid != uid) {
@@ -324,7 +342,7 @@ impl RunState {
             }
             batch.events.extend(decision.events);
         }
-        Ok(())
+        Ok(true)
     }
 
     fn record(&self, batch: &Batch) -> log::RunBatch {
@@ -335,6 +353,7 @@ impl RunState {
             expected_seq: batch.expected_seq,
             events: batch.encoded.clone(),
             replaces_uid: batch.replaces.map(|uid| Bytes::copy_from_slice(&uid.to_bytes())).unwrap_or_default(),
+            request_ids: batch.request_ids.clone(),
         }
     }
 

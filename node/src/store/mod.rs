@@ -45,6 +45,6 @@ pub use epoch::Epoch;
 pub use error::StoreError;
 pub use list::{LIST_SCANNED_MAX, RunCursor, RunFilter, RunPage, RunSummary};
 pub use open::OpenStep;
-pub use request::{REQUEST_KEPT, Request};
+pub use request::{CHANGE_MARK, REQUEST_KEPT, Request, id_of_change};
 pub use shard::{LoadedRun, ShardStore};
 pub use timer::{Timer, TimerEntry};

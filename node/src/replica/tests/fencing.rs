@@ -36,6 +36,7 @@ fn batch(uid: u128, expected_seq: u64, events: &[EventKind]) -> log::RunBatch {
         expected_seq,
         events: events.iter().map(|kind| encode_event(&Event { time: Timestamp(1000), kind: kind.clone() })).collect(),
         replaces_uid: Bytes::new(),
+        request_ids: Vec::new(),
     }
 }
 

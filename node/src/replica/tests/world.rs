@@ -203,6 +203,7 @@ impl World {
             expected_seq,
             events: decision.events.iter().map(encode_event).collect(),
             replaces_uid: replaces.map(|uid| Bytes::copy_from_slice(&uid.to_bytes())).unwrap_or_default(),
+            request_ids: Vec::new(),
         };
         self.sent.push(batch.clone());
         self.pending.batches.push(batch);
