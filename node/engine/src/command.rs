@@ -158,8 +158,8 @@ pub enum Command {
         /// The parent's step that asks, and is to be told of the end.
         notify: Option<StepId>,
     },
-    /// Go on with another version. The decision has one event; after it is applied the run is loaded again with the new plan, and goes on
-    /// with [`Command::Advance`].
+    /// Go on with another version. The last event of the decision is [`crate::EventKind::RunMigrated`]; after it is applied the run is loaded
+    /// again with the new plan ([`crate::Run::replan`]), and goes on with [`Command::Advance`].
     Migrate {
         /// Version.
         version: u64,

@@ -551,6 +551,24 @@ impl Event {
     }
 }
 
+impl EventKind {
+    /// Roughly what it takes in the log.
+    pub(crate) fn bytes(&self) -> usize {
+        let payload = match self {
+            Self::RunStarted(info) => Some(&info.input),
+            Self::StepQueued { input, .. }
+            | Self::StepLeased { input, .. }
+            | Self::ScopeStarted { input, .. }
+            | Self::ChildRequested { input, .. } => input.as_ref(),
+            Self::StepCheckpointed { checkpoint, .. } => Some(checkpoint),
+            Self::StepEnded { output, .. } | Self::RunEnded { output, .. } => output.as_ref(),
+            Self::SignalReceived { payload, .. } => payload.as_ref(),
+            _ => None,
+        };
+        100 + payload.map_or(0, |payload| payload.data.len())
+    }
+}
+
 impl OutcomeKind {
     /// The word that people see.
     pub fn name(self) -> &'static str {

@@ -25,12 +25,14 @@ pub enum Owed {
 impl StepState {
     /// What the step owes.
     pub fn owes(&self) -> Option<Owed> {
-        let child = self.child.as_ref().filter(|child| self.status == StepStatus::Running && child.ended.is_none())?;
+        let child = self.child.as_ref().filter(|child| child.ended.is_none())?;
+        let is_running = self.status == StepStatus::Running;
         match (child.compensates, child.cancel.is_some(), child.started) {
-            (true, _, false) => Some(Owed::CompensateChild),
+            (true, _, false) if is_running => Some(Owed::CompensateChild),
+            // Also after a terminate, which waits for nothing.
             (false, true, _) => Some(Owed::CancelChild),
-            (false, false, false) => Some(Owed::StartChild),
-            (true, _, true) | (false, false, true) => None,
+            (false, false, false) if is_running => Some(Owed::StartChild),
+            _ => None,
         }
     }
 }

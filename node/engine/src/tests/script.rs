@@ -62,7 +62,7 @@ impl Script {
         let principal = || Principal { subject: "ann".to_owned(), ..Principal::default() };
         let reason = plain(args.at(0));
         match word {
-            "cancel" => return Command::Cancel { principal: principal(), reason },
+            "cancel" => return Command::Cancel { principal: principal(), reason, compensate: !args.flag("no_compensate") },
             "terminate" => return Command::Terminate { principal: principal(), reason },
             "advance" => return Command::Advance,
             _ => {}
@@ -266,6 +266,7 @@ fn outcome(word: &str, args: &Args) -> Outcome {
             details: None,
             non_retryable: args.flag("non_retryable"),
             nothing_done: args.flag("nothing_done"),
+            retry_after: args.get("retry_after").map(duration),
         }),
         "release" => Outcome::Released(args.positional.get(1).map(|text| payload(text))),
         "stopped" => Outcome::Cancelled { nothing_done: args.flag("nothing_done") },
