@@ -231,8 +231,7 @@ async fn signal(client: &Client, globals: &Globals, args: Signal) -> Result<(), 
     let input = self::payload("--input", args.input.as_deref())?;
     // The same signal id is the same request, so that a repeated command neither starts nor signals twice.
     let request_id = signal_id.clone();
-    let start =
-        v1::StartRunRequest { workflow, run_id: args.id, input, request_id, labels: labels(args.label), ..Default::default() };
+    let start = v1::StartRunRequest { workflow, run_id: args.id, input, request_id, labels: labels(args.label), ..Default::default() };
     let request = v1::SignalWithStartRunRequest { start: Some(start), name: args.name, signal_id, payload };
     let answer = client.signal_with_start_run(request).await?;
     changed(globals, &answer.run.unwrap_or_default())
@@ -247,8 +246,7 @@ async fn decide(client: &Client, globals: &Globals, args: Decide, reject: bool) 
         None => waiting_approval(client, &args.id).await?,
     };
     let principal = args.why.principal(globals);
-    let request =
-        v1::ApproveStepRequest { run_id: args.id, step, reject, reason: args.why.reason, principal, ..Default::default() };
+    let request = v1::ApproveStepRequest { run_id: args.id, step, reject, reason: args.why.reason, principal, ..Default::default() };
     changed(globals, &client.approve_step(request).await?)
 }
 

@@ -18,6 +18,7 @@ mod describe;
 mod diff;
 mod dynamic;
 mod failure;
+mod graph;
 mod import;
 mod lifecycle;
 mod lifecycle_view;
@@ -26,8 +27,10 @@ mod progress;
 mod render;
 mod resource;
 mod runs;
+mod schema;
 mod source;
 mod start;
+mod stub;
 mod table;
 mod term;
 mod testing;
@@ -63,6 +66,10 @@ enum Command {
     Validate(validate::Args),
     /// Show what a run of a workflow would do; needs no cluster
     Plan(plan::Args),
+    /// Explain a part of definitions, for example step.retry
+    Explain(schema::ExplainArgs),
+    /// Print the JSON Schema of definitions, for editors
+    Schema(schema::SchemaArgs),
     /// Play workflows against scripted outcomes, in virtual time and without a cluster
     Test(testing::Args),
     /// Show what `apply` would change; exit code 1 if anything
@@ -93,6 +100,9 @@ enum Command {
     /// Call the gRPC API
     #[command(subcommand)]
     Api(api::Command),
+    /// Stand in for services that workflows call
+    #[command(subcommand)]
+    Stub(stub::Command),
     /// Name clusters, and choose the one to talk to
     #[command(subcommand, visible_alias = "contexts")]
     Context(context::Command),
@@ -105,7 +115,18 @@ enum Command {
 impl Command {
     /// False for what works without one, even when the contexts can't be read.
     fn asks_a_cluster(&self) -> bool {
-        !matches!(self, Self::Validate(_) | Self::Test(_) | Self::Import(_) | Self::Context(_) | Self::Completions(_) | Self::Version)
+        !matches!(
+            self,
+            Self::Validate(_)
+                | Self::Explain(_)
+                | Self::Schema(_)
+                | Self::Stub(_)
+                | Self::Test(_)
+                | Self::Import(_)
+                | Self::Context(_)
+                | Self::Completions(_)
+                | Self::Version
+        )
     }
 }
 
@@ -137,6 +158,9 @@ async fn run(command: Command, globals: &Globals) -> Result<(), Failure> {
     match command {
         Command::Validate(args) => validate::run(&args, globals),
         Command::Plan(args) => plan::run(&args, globals).await,
+        Command::Explain(args) => schema::explain(&args, globals),
+        Command::Schema(args) => schema::schema(&args, globals),
+        Command::Stub(command) => stub::run(command, globals).await,
         Command::Test(args) => testing::run(&args, globals),
         Command::Diff(args) => diff::run(&args, globals).await,
         Command::Apply(args) => apply::run(args, globals).await,

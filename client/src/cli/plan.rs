@@ -9,6 +9,7 @@ use super::{
     args::{Format, Globals},
     client,
     failure::Failure,
+    graph::{self, Graph},
     render, source, term,
     text::{cut, plural},
 };
@@ -21,10 +22,16 @@ pub(crate) struct Args {
     /// Let the cluster plan it, for example because its version is another one
     #[arg(long)]
     server: bool,
+    /// Draw it: mermaid, dot (for Graphviz) or ascii
+    #[arg(long, value_enum, value_name = "FORMAT", hide_possible_values = true)]
+    graph: Option<Graph>,
 }
 
 pub(crate) async fn run(args: &Args, globals: &Globals) -> Result<(), Failure> {
     let (name, plan) = if args.server { of_server(args, globals).await? } else { of_this_program(&source::load_one(&args.file)?) };
+    if let Some(graph) = args.graph {
+        return term::print(&graph::draw(graph, &name, &plan));
+    }
     term::print_as(globals, || render::value(&plan), || levels(&name, &plan))
 }
 

@@ -17,18 +17,8 @@ use super::{
     watch::{self, Show},
 };
 
-const STATUSES: [&str; 10] = [
-    "queued",
-    "running",
-    "failing",
-    "cancelling",
-    "compensating",
-    "needs_attention",
-    "succeeded",
-    "failed",
-    "cancelled",
-    "terminated",
-];
+const STATUSES: [&str; 10] =
+    ["queued", "running", "failing", "cancelling", "compensating", "needs_attention", "succeeded", "failed", "cancelled", "terminated"];
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {

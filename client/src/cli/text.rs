@@ -34,8 +34,8 @@ pub(crate) fn step_style(status: StepStatus) -> Style {
         StepStatus::Succeeded => AnsiColor::Green.on_default(),
         StepStatus::Failed => AnsiColor::Red.on_default(),
         StepStatus::BackingOff | StepStatus::Cancelled => AnsiColor::Yellow.on_default(),
-        StepStatus::Leased => AnsiColor::Cyan.on_default(),
-        StepStatus::Waiting | StepStatus::Queued => AnsiColor::Blue.on_default(),
+        StepStatus::Leased | StepStatus::Running => AnsiColor::Cyan.on_default(),
+        StepStatus::Awaiting | StepStatus::Waiting | StepStatus::Queued => AnsiColor::Blue.on_default(),
         StepStatus::Pending | StepStatus::Skipped | StepStatus::Unspecified => Style::new().dimmed(),
     }
 }

@@ -122,13 +122,7 @@ pub(super) async fn change<M: RunChange>(
 }
 
 /// Carries out a change, if this node leads the shard; the run as it is then.
-async fn here(
-    context: &ApiContext,
-    shard: GroupId,
-    namespace: &str,
-    run_id: &str,
-    ask: Ask,
-) -> Option<Result<Option<v1::Run>, Status>> {
+async fn here(context: &ApiContext, shard: GroupId, namespace: &str, run_id: &str, ask: Ask) -> Option<Result<Option<v1::Run>, Status>> {
     let led = context.led.get(shard)?;
     let permit = match context.admission.change() {
         Ok(permit) => permit,

@@ -3,18 +3,25 @@
 //! Invariant: wire types stop at [`from_proto`] and [`to_proto`]; engine types stop there, too.
 
 mod admission;
+mod approvals;
 mod change;
 mod cluster_service;
 mod context;
 pub mod errors;
+mod explain;
 mod forward;
 pub(crate) mod from_proto;
+pub(crate) mod history_event;
 mod in_use;
+mod lifecycle_service;
 mod limits;
 mod list;
+mod migrate;
 mod node_service;
 mod run_service;
+mod signal_start;
 mod start;
+mod steps;
 pub(crate) mod to_proto;
 mod watch;
 mod worker_service;
@@ -23,6 +30,7 @@ mod workflow_service;
 pub use admission::Admission;
 pub use cluster_service::ClusterView;
 pub use context::ApiContext;
+pub use lifecycle_service::Lifecycle;
 pub use limits::{CAPACITY_MAX, LINK_BYTES_MAX, MESSAGE_BYTES_MAX};
 pub use node_service::Prober;
 pub use run_service::Runs;

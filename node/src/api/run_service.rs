@@ -100,7 +100,11 @@ impl RunService for Runs {
 
     async fn cancel_run(&self, request: Request<v1::CancelRunRequest>) -> Result<Response<v1::CancelRunResponse>, Status> {
         change::change(&self.context, request, |message| {
-            Ok(Command::Cancel { principal: from_proto::principal(message.principal.clone()), reason: message.reason.clone() })
+            Ok(Command::Cancel {
+                principal: from_proto::principal(message.principal.clone()),
+                reason: message.reason.clone(),
+                compensate: !message.no_compensate,
+            })
         })
         .await
     }

@@ -51,25 +51,12 @@ fn worker() -> impl Strategy<Value = WorkerId> {
 
 fn run_status() -> impl Strategy<Value = RunStatus> {
     use RunStatus::*;
-    prop::sample::select(vec![
-        Running,
-        Failing,
-        Cancelling,
-        Succeeded,
-        Failed,
-        Cancelled,
-        Terminated,
-        Queued,
-        Compensating,
-        NeedsAttention,
-    ])
+    prop::sample::select(vec![Running, Failing, Cancelling, Succeeded, Failed, Cancelled, Terminated, Queued, Compensating, NeedsAttention])
 }
 
 fn step_status() -> impl Strategy<Value = StepStatus> {
     use StepStatus::*;
-    prop::sample::select(vec![
-        Pending, Queued, Leased, Waiting, BackingOff, Succeeded, Failed, Skipped, Cancelled, Running, Awaiting,
-    ])
+    prop::sample::select(vec![Pending, Queued, Leased, Waiting, BackingOff, Succeeded, Failed, Skipped, Cancelled, Running, Awaiting])
 }
 
 fn skip() -> impl Strategy<Value = Option<SkipCause>> {
@@ -132,8 +119,13 @@ fn migrated() -> impl Strategy<Value = Migrated> {
 }
 
 fn approval() -> impl Strategy<Value = Approval> {
-    (principal(), any::<bool>(), text(), time(), any::<[u8; 32]>())
-        .prop_map(|(principal, approve, reason, time, digest)| Approval { principal, approve, reason, time, digest })
+    (principal(), any::<bool>(), text(), time(), any::<[u8; 32]>()).prop_map(|(principal, approve, reason, time, digest)| Approval {
+        principal,
+        approve,
+        reason,
+        time,
+        digest,
+    })
 }
 
 fn scope() -> impl Strategy<Value = ScopeState> {
@@ -157,20 +149,20 @@ fn child() -> impl Strategy<Value = ChildState> {
 }
 
 pub(crate) fn signal_state() -> impl Strategy<Value = SignalState> {
-    (text(), option::of(payload()), principal(), time(), option::of(step_id())).prop_map(
-        |(id, payload, principal, received_at, consumed_by)| SignalState { id, payload, principal, received_at, consumed_by },
-    )
+    (text(), option::of(payload()), principal(), time(), option::of(step_id()))
+        .prop_map(|(id, payload, principal, received_at, consumed_by)| SignalState { id, payload, principal, received_at, consumed_by })
 }
 
 pub(crate) fn run_info() -> impl Strategy<Value = RunInfo> {
     let names = (text(), text(), any::<u128>(), text(), any::<u64>(), any::<[u8; 32]>());
     let rest = (payload(), btree_map(text(), text(), 0..3), principal(), text(), text(), text(), any::<u32>(), option::of(time()));
-    (names, rest, option::of(parent()), option::of(principal())).prop_map(
+    (names, rest, option::of(parent()), option::of(principal()), btree_map(text(), any::<u64>(), 0..3)).prop_map(
         |(
             (namespace, run_id, uid, workflow, version, digest),
             (input, labels, principal, request_id, traceparent, tracestate, steps_total, deadline),
             parent,
             root_principal,
+            pinned,
         )| RunInfo {
             namespace,
             run_id,
@@ -188,6 +180,7 @@ pub(crate) fn run_info() -> impl Strategy<Value = RunInfo> {
             deadline,
             parent,
             root_principal,
+            pinned,
         },
     )
 }
@@ -320,9 +313,7 @@ fn scope_events() -> Vec<BoxedStrategy<EventKind>> {
         (option::of(step_id()), phase(), option::of(failure()), deadline())
             .prop_map(|(scope, phase, failure, deadline)| EventKind::PhaseChanged { scope, phase, failure, deadline })
             .boxed(),
-        (step_id(), failure(), time())
-            .prop_map(|(step, failure, retry_at)| EventKind::ScopeRetried { step, failure, retry_at })
-            .boxed(),
+        (step_id(), failure(), time()).prop_map(|(step, failure, retry_at)| EventKind::ScopeRetried { step, failure, retry_at }).boxed(),
         (step_id(), any::<u32>(), any::<u32>())
             .prop_map(|(step, generation, epoch)| EventKind::StepReopened { step, generation, epoch })
             .boxed(),
@@ -382,9 +373,7 @@ fn life_events() -> Vec<BoxedStrategy<EventKind>> {
         (phase(), option::of(time()), option::of(step_id()))
             .prop_map(|(phase, deadline, notify)| EventKind::RunReopened { phase, deadline, notify })
             .boxed(),
-        migrated()
-            .prop_map(|Migrated { version, digest, steps_total }| EventKind::RunMigrated { version, digest, steps_total })
-            .boxed(),
+        migrated().prop_map(|Migrated { version, digest, steps_total }| EventKind::RunMigrated { version, digest, steps_total }).boxed(),
         (principal(), text()).prop_map(|(principal, text)| EventKind::RunAnnotated { principal, text }).boxed(),
         (step_id(), any::<u32>()).prop_map(|(step, pool)| EventKind::PoolChanged { step, pool }).boxed(),
     ]

@@ -31,7 +31,14 @@ fn payload() -> Payload {
 }
 
 fn failure() -> Failure {
-    Failure { kind: "Broken".into(), message: "it broke".into(), details: Some(payload()), non_retryable: true, nothing_done: true, retry_after: None }
+    Failure {
+        kind: "Broken".into(),
+        message: "it broke".into(),
+        details: Some(payload()),
+        non_retryable: true,
+        nothing_done: true,
+        retry_after: None,
+    }
 }
 
 fn principal() -> Principal {
@@ -158,7 +165,12 @@ fn later_events() -> Vec<(&'static str, EventKind)> {
         ("run_cancel_requested_v2", EventKind::RunCancelRequested { principal: principal(), reason: "enough".into(), compensate: true }),
         (
             "run_started_v2",
-            EventKind::RunStarted(Box::new(RunInfo { parent: Some(parent()), root_principal: Some(principal()), ..info() })),
+            EventKind::RunStarted(Box::new(RunInfo {
+                parent: Some(parent()),
+                root_principal: Some(principal()),
+                pinned: [("sub".to_owned(), 2)].into(),
+                ..info()
+            })),
         ),
         (
             "scope_started_v1",

@@ -48,6 +48,7 @@ pub fn info_from_proto(proto: log::RunInfo) -> Result<RunInfo, CodecError> {
         deadline: proto.deadline_ms.map(Timestamp),
         parent: proto.parent.map(parent_from_proto).transpose()?,
         root_principal: proto.root_principal.map(principal_from_proto),
+        pinned: proto.pinned,
     })
 }
 
@@ -69,6 +70,7 @@ fn without_input(info: &RunInfo) -> log::RunInfo {
         deadline_ms: info.deadline.map(|time| time.0),
         parent: info.parent.as_ref().map(parent_to_proto),
         root_principal: info.root_principal.as_ref().map(principal_to_proto),
+        pinned: info.pinned.clone(),
     }
 }
 

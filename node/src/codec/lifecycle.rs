@@ -9,8 +9,8 @@ use quorus_engine::{
 use quorus_proto::log;
 
 use super::{
-    CodecError, decode, digest_from_proto, failure_from_proto, failure_to_proto, payload_from_proto, payload_to_proto, principal_from_proto,
-    principal_to_proto, run_status_from_proto, run_status_to_proto,
+    CodecError, decode, digest_from_proto, failure_from_proto, failure_to_proto, payload_from_proto, payload_to_proto,
+    principal_from_proto, principal_to_proto, run_status_from_proto, run_status_to_proto,
 };
 
 pub(super) fn uid_to_proto(uid: RunUid) -> Bytes {
@@ -203,11 +203,7 @@ pub(super) fn approval_from_proto(proto: log::Approval) -> Result<Approval, Code
 }
 
 pub(super) fn scope_to_proto(scope: &ScopeState) -> log::ScopeState {
-    log::ScopeState {
-        phase: phase_to_proto(scope.phase).into(),
-        total: scope.total,
-        failure: scope.failure.as_ref().map(failure_to_proto),
-    }
+    log::ScopeState { phase: phase_to_proto(scope.phase).into(), total: scope.total, failure: scope.failure.as_ref().map(failure_to_proto) }
 }
 
 pub(super) fn scope_from_proto(proto: log::ScopeState) -> Result<ScopeState, CodecError> {

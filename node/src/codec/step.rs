@@ -8,9 +8,8 @@ use quorus_proto::log;
 use super::{
     CodecError, decode, failure_from_proto, failure_to_proto,
     lifecycle::{approval_from_proto, approval_to_proto, child_from_proto, child_to_proto, scope_from_proto, scope_to_proto},
-    outcome_kind_from_proto, outcome_kind_to_proto, payload_from_proto,
-    payload_to_proto, skip_cause_from_proto, skip_cause_to_proto, step_status_from_proto, step_status_to_proto, worker_from_proto,
-    worker_to_proto,
+    outcome_kind_from_proto, outcome_kind_to_proto, payload_from_proto, payload_to_proto, skip_cause_from_proto, skip_cause_to_proto,
+    step_status_from_proto, step_status_to_proto, worker_from_proto, worker_to_proto,
 };
 
 /// The step as it is stored.

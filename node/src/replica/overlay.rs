@@ -132,6 +132,9 @@ impl<'a> Overlay<'a> {
     fn fold_events(&mut self, uid: RunUid, decision: log::RunBatch, events: &[Event]) -> Result<(), StoreError> {
         let Some(Some(slot)) = self.runs.get_mut(&uid) else { return Err(StoreError::Missing { what: "head", uid }) };
         for event in events {
+            if matches!(event.kind, EventKind::RunReopened { .. }) {
+                slot.reopened(self.store.group(), self.batch);
+            }
             fold(&mut Folding { store: self.store, slot }, event)?;
         }
         let log::RunBatch { namespace, run_id, request_ids, .. } = &decision;

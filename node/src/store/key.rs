@@ -32,6 +32,12 @@ pub(crate) enum Family {
     Timer = b'T',
     /// Queued and leased steps.
     Open = b'O',
+    /// What is owed to others.
+    Owed = b'X',
+    /// Steps that wait for a signal or for people.
+    Awaiting = b'A',
+    /// Signals that runs received.
+    Signal = b'G',
     /// Runs, newest first.
     List = b'I',
     /// Requests that started runs.

@@ -96,7 +96,7 @@ impl Misses {
             self.add(at, format!("there is no step `{id}`"), "not in the workflow".to_owned());
             return;
         }
-        let ExpectStep { status, skip, attempts, output, failure, input } = &expected.value;
+        let ExpectStep { status, skip, attempts, queue, output, failure, input } = &expected.value;
         if let Some(status) = status {
             let found = world.run.step_status(&step).name();
             if status != found {
@@ -113,6 +113,12 @@ impl Misses {
             let found = state.map_or(0, |state| state.attempt);
             if *attempts != found {
                 self.add(at, format!("step `{id}` had {found} attempts, expected {attempts}"), format!("had {found}"));
+            }
+        }
+        if let Some(queue) = queue {
+            let found = state.map_or("", |state| state.queue.as_str());
+            if queue != found {
+                self.add(at, format!("step `{id}` waited in queue `{found}`, expected `{queue}`"), format!("in `{found}`"));
             }
         }
         if let Some(output) = output {

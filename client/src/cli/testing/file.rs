@@ -302,6 +302,8 @@ pub(crate) struct ExpectStep {
     pub(crate) status: Option<String>,
     pub(crate) skip: Option<String>,
     pub(crate) attempts: Option<u32>,
+    /// The queue of its last attempt.
+    pub(crate) queue: Option<String>,
     pub(crate) output: Option<Value>,
     pub(crate) failure: Option<ExpectFailure>,
     /// The input of its attempts, which is known as long as it has not ended.
@@ -469,7 +471,8 @@ impl<'de> Deserialize<'de> for Fail {
                 Ok(Fail { kind: kind.to_owned(), ..Fail::default() })
             }
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Fail, A::Error> {
-                let Fields { kind, message, nothing_done, non_retryable, retry_after } = Fields::deserialize(MapAccessDeserializer::new(map))?;
+                let Fields { kind, message, nothing_done, non_retryable, retry_after } =
+                    Fields::deserialize(MapAccessDeserializer::new(map))?;
                 Ok(Fail { kind: kind.unwrap_or_else(|| "Failed".to_owned()), message, nothing_done, non_retryable, retry_after })
             }
         }
@@ -506,6 +509,8 @@ impl<'de> Deserialize<'de> for ExpectStep {
             skip: Option<String>,
             #[serde(default)]
             attempts: Option<u32>,
+            #[serde(default)]
+            queue: Option<String>,
             #[serde(default, deserialize_with = "present")]
             output: Option<Value>,
             #[serde(default)]
@@ -518,14 +523,15 @@ impl<'de> Deserialize<'de> for ExpectStep {
             type Value = ExpectStep;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a status, or a mapping of status, skip, attempts, output, failure and input")
+                f.write_str("a status, or a mapping of status, skip, attempts, queue, output, failure and input")
             }
             fn visit_str<E: de::Error>(self, status: &str) -> Result<ExpectStep, E> {
                 Ok(ExpectStep { status: Some(status.to_owned()), ..ExpectStep::default() })
             }
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<ExpectStep, A::Error> {
-                let Fields { status, skip, attempts, output, failure, input } = Fields::deserialize(MapAccessDeserializer::new(map))?;
-                Ok(ExpectStep { status, skip, attempts, output, failure, input })
+                let Fields { status, skip, attempts, queue, output, failure, input } =
+                    Fields::deserialize(MapAccessDeserializer::new(map))?;
+                Ok(ExpectStep { status, skip, attempts, queue, output, failure, input })
             }
         }
         deserializer.deserialize_any(Of)

@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use quorus_engine::{Failure, Millis, Outcome, Payload};
-use super::stand_in::GateCondition;
+use quorus_engine::{Failure, GateCondition, Millis, Outcome, Payload, Problem};
 use serde::Deserialize;
 use serde_json::json;
 
@@ -15,6 +14,9 @@ const LOOKS_MAX: u64 = 100_000;
 /// The request of a gate's executor, as far as it matters here.
 #[derive(Debug, Deserialize)]
 struct Request {
+    queries: BTreeMap<String, serde_json::Value>,
+    #[serde(default)]
+    single: bool,
     condition: String,
     #[serde(default)]
     fail_if: Option<String>,
@@ -43,7 +45,10 @@ pub(super) fn look(input: Option<&Payload>, samples: &[Sample]) -> Option<(Milli
 }
 
 fn decide(request: &Request, samples: &[Sample]) -> Result<Option<(Millis, Outcome)>, String> {
-    let compile = |source: &str| GateCondition::compile(source).map_err(|error| error.to_string());
+    let names: Vec<&str> = request.queries.keys().map(String::as_str).collect();
+    let names = (!request.single).then_some(names.as_slice());
+    let told = |problems: Vec<Problem>| problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+    let compile = |source: &str| GateCondition::compile(source, names).map_err(told);
     let condition = compile(&request.condition)?;
     let fail_if = request.fail_if.as_deref().map(compile).transpose()?;
     let mut since: Option<u64> = None;
@@ -90,7 +95,13 @@ fn values(sample: &Sample) -> Option<BTreeMap<String, f64>> {
 }
 
 fn failed(kind: &str, message: impl Into<String>) -> Outcome {
-    Outcome::Failed(Failure { kind: kind.to_owned(), message: message.into(), non_retryable: true, nothing_done: true, ..Failure::default() })
+    Outcome::Failed(Failure {
+        kind: kind.to_owned(),
+        message: message.into(),
+        non_retryable: true,
+        nothing_done: true,
+        ..Failure::default()
+    })
 }
 
 fn refused(message: String) -> Outcome {

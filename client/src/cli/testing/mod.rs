@@ -8,7 +8,6 @@ mod check;
 mod file;
 mod gate;
 mod report;
-mod stand_in;
 mod suite;
 mod trace;
 mod world;
@@ -46,12 +45,14 @@ pub(crate) fn run(args: &Args, globals: &Globals) -> Result<(), Failure> {
     let files = suite::find(&args.paths)?;
     let began = Instant::now();
     let suites = play_all(&files, args);
-    let (passed, failed) = suites.iter().flat_map(|suite| &suite.results).fold((0, 0), |(passed, failed), result| {
-        if result.passed() { (passed + 1, failed) } else { (passed, failed + 1) }
-    });
+    let (passed, failed) = suites
+        .iter()
+        .flat_map(|suite| &suite.results)
+        .fold((0, 0), |(passed, failed), result| if result.passed() { (passed + 1, failed) } else { (passed, failed + 1) });
     let broken = suites.iter().filter(|suite| !suite.broken.is_empty()).count();
     if let Some(path) = &args.junit {
-        std::fs::write(path, report::junit(&suites)?).map_err(|error| Failure::error(format!("can't write `{}`: {error}", path.display())))?;
+        std::fs::write(path, report::junit(&suites)?)
+            .map_err(|error| Failure::error(format!("can't write `{}`: {error}", path.display())))?;
     }
     match globals.output {
         Format::Table => report::show(&suites, args.trace, globals)?,

@@ -36,9 +36,7 @@ pub(super) fn show(suites: &[Suite], trace: bool, globals: &Globals) -> Result<(
 
 /// A suite as JSON.
 pub(super) fn value(suite: &Suite) -> Value {
-    let test = |result: &TestResult| {
-        json!({"name": result.name, "passed": result.passed(), "messages": result.messages, "virtual_time": result.virtual_time})
-    };
+    let test = |result: &TestResult| json!({"name": result.name, "passed": result.passed(), "messages": result.messages, "virtual_time": result.virtual_time});
     let broken = plain(&suite.broken);
     json!({"file": suite.name, "broken": broken, "tests": suite.results.iter().map(test).collect::<Vec<_>>()})
 }

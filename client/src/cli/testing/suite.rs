@@ -192,10 +192,8 @@ fn play(text: &Text<'_>, case: &Case, plan: &Arc<Plan>, folder: &Path) -> Result
         Err(message) => vec![Miss { at: case.name.referenced, message, label: String::new() }],
     };
     let name = case.name.value.clone();
-    let diagnostics: Vec<_> = misses
-        .iter()
-        .map(|miss| text.diagnostic("not-as-expected", Some(miss.at), miss.message.as_str(), &miss.label))
-        .collect();
+    let diagnostics: Vec<_> =
+        misses.iter().map(|miss| text.diagnostic("not-as-expected", Some(miss.at), miss.message.as_str(), &miss.label)).collect();
     let head = world.run.head();
     let mut trace = world.trace.lines(LINES_MAX);
     if !head.status.is_final() {
@@ -221,9 +219,7 @@ fn input(text: &Text<'_>, case: &Case, folder: &Path) -> Result<Value, String> {
     match (&case.input, &case.input_file) {
         (Some(input), None) => Ok(input.clone()),
         (None, None) => Ok(Value::Null),
-        (Some(_), Some(file)) => {
-            Err(text.render(&[text.diagnostic("two-inputs", Some(file.referenced), "there is `input` already", "")]))
-        }
+        (Some(_), Some(file)) => Err(text.render(&[text.diagnostic("two-inputs", Some(file.referenced), "there is `input` already", "")])),
         (None, Some(file)) => {
             let read = fs::read_to_string(folder.join(&file.value)).map_err(|error| error.to_string());
             let value = read.and_then(|json| serde_json::from_str(&json).map_err(|error| error.to_string()));

@@ -98,9 +98,7 @@ pub(super) fn kind(kind: Kind) -> Result<EventKind, CodecError> {
             failure: event.failure.map(failure_from_proto).unwrap_or_default(),
             retry_at: Timestamp(event.retry_at_ms),
         },
-        Kind::StepReopened(event) => {
-            EventKind::StepReopened { step: step(event.step), generation: event.generation, epoch: event.epoch }
-        }
+        Kind::StepReopened(event) => EventKind::StepReopened { step: step(event.step), generation: event.generation, epoch: event.epoch },
         Kind::ScopeReopened(event) => EventKind::ScopeReopened { step: step(event.step) },
         Kind::StepAwaiting(event) => {
             EventKind::StepAwaiting { step: step(event.step), step_deadline: event.step_deadline_ms.map(Timestamp) }
@@ -116,7 +114,9 @@ pub(super) fn kind(kind: Kind) -> Result<EventKind, CodecError> {
         }
         Kind::ApprovalRecorded(event) => EventKind::ApprovalRecorded {
             step: step(event.step),
-            approval: approval_from_proto(event.approval.ok_or(CodecError::Missing { what: "event ApprovalRecorded", field: "approval" })?)?,
+            approval: approval_from_proto(
+                event.approval.ok_or(CodecError::Missing { what: "event ApprovalRecorded", field: "approval" })?,
+            )?,
         },
         Kind::ChildRequested(event) => EventKind::ChildRequested {
             step: step(event.step),
@@ -130,11 +130,9 @@ pub(super) fn kind(kind: Kind) -> Result<EventKind, CodecError> {
         },
         Kind::ChildStarted(event) => EventKind::ChildStarted { step: step(event.step) },
         Kind::ChildCancelRequested(event) => EventKind::ChildCancelRequested { step: step(event.step), reason: event.reason },
-        Kind::ChildCompensationRequested(event) => EventKind::ChildCompensationRequested {
-            step: step(event.step),
-            child: uid_from_proto(&event.child_uid)?,
-            run_id: event.run_id,
-        },
+        Kind::ChildCompensationRequested(event) => {
+            EventKind::ChildCompensationRequested { step: step(event.step), child: uid_from_proto(&event.child_uid)?, run_id: event.run_id }
+        }
         Kind::ChildEnded(event) => EventKind::ChildEnded {
             step: step(event.step),
             status: run_status_from_proto(event.status)?,
@@ -170,11 +168,9 @@ pub(super) fn kind(kind: Kind) -> Result<EventKind, CodecError> {
             deadline: event.deadline_ms.map(Timestamp),
             notify: optional_step(event.notify),
         },
-        Kind::RunMigrated(event) => EventKind::RunMigrated {
-            version: event.version,
-            digest: digest_from_proto(&event.digest)?,
-            steps_total: event.steps_total,
-        },
+        Kind::RunMigrated(event) => {
+            EventKind::RunMigrated { version: event.version, digest: digest_from_proto(&event.digest)?, steps_total: event.steps_total }
+        }
         Kind::RunAnnotated(event) => EventKind::RunAnnotated { principal: principal(event.principal), text: event.text },
         Kind::PoolChanged(event) => EventKind::PoolChanged { step: step(event.step), pool: event.pool },
     })

@@ -173,11 +173,9 @@ pub(super) fn kind(kind: &EventKind) -> Kind {
             deadline_ms: millis(deadline),
             notify: optional_text(notify),
         }),
-        EventKind::RunMigrated { version, digest, steps_total } => Kind::RunMigrated(log::RunMigrated {
-            version: *version,
-            digest: Bytes::copy_from_slice(digest),
-            steps_total: *steps_total,
-        }),
+        EventKind::RunMigrated { version, digest, steps_total } => {
+            Kind::RunMigrated(log::RunMigrated { version: *version, digest: Bytes::copy_from_slice(digest), steps_total: *steps_total })
+        }
         EventKind::RunAnnotated { principal, text } => {
             Kind::RunAnnotated(log::RunAnnotated { principal: Some(principal_to_proto(principal)), text: text.clone() })
         }
