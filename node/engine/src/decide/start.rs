@@ -11,7 +11,7 @@ pub(super) fn start(decider: &mut Decider<'_, '_, '_>, info: &RunInfo) -> Result
     }
     let plan = decider.draft.run.plan().clone();
     let mut info = Box::new(info.clone());
-    info.steps_total = u32::try_from(plan.steps.iter().filter(|step| step.id.is_plain()).count()).unwrap_or(u32::MAX);
+    info.steps_total = crate::run::steps_total(&plan);
     info.deadline = info.deadline.or_else(|| plan.timeout.map(|timeout| decider.context.now.plus(timeout)));
     decider.push(EventKind::RunStarted(info));
     if let Some(concurrency) = &plan.concurrency {

@@ -36,7 +36,7 @@ impl<'d> Decider<'_, 'd, '_> {
             _ => 1,
         };
         let last: Vec<u32> = self.draft.index.undo_in(scope).take(at_a_time as usize).collect();
-        if last.is_empty() && !self.draft.index.has_open(scope) {
+        if last.is_empty() {
             return self.undone(scope);
         }
         for position in last {

@@ -29,7 +29,7 @@ impl<'p> Instance<'p> {
         let step = match (plan.step(&StepId::from(id.planned())), &undoes) {
             (Some(step), _) => step,
             // A child is undone by its own run: the plan has no vertex for that.
-            (None, Some(child)) => plan.step(&StepId::from(child.planned()))?,
+            (None, Some(child)) => plan.step(&StepId::from(child.planned())).filter(|step| undoes_child(step))?,
             (None, None) => return None,
         };
         if let Some((container, position)) = id.as_item() {
@@ -117,6 +117,12 @@ pub(crate) fn item_around(plan: &Plan, within: Option<&StepId>, container: &Plan
     outer(within?, around + 1)?.as_item()
 }
 
+/// Steps that have one entry in a run at most: a run counts them.
+pub(crate) fn steps_total(plan: &Plan) -> u32 {
+    let is_plain = |step: &&PlannedStep| step.id.is_plain() && !ancestors(plan, step).any(has_items);
+    u32::try_from(plan.steps.iter().filter(is_plain).count()).unwrap_or(u32::MAX)
+}
+
 pub(crate) fn position(step: &PlannedStep) -> u32 {
     // A plan has 10,000 steps at most.
     u32::try_from(step.index).unwrap_or(u32::MAX)
@@ -134,6 +140,11 @@ pub(crate) fn is_item(scope: &StepId) -> bool {
 pub(crate) fn ancestors<'p>(plan: &'p Plan, step: &PlannedStep) -> impl Iterator<Item = &'p PlannedStep> {
     let parent = |step: &PlannedStep| step.parent.map(|parent| &plan.steps[parent]);
     std::iter::successors(parent(step), move |step| parent(step))
+}
+
+/// True for a child run that undoes itself when its parent asks.
+fn undoes_child(step: &PlannedStep) -> bool {
+    matches!(&step.kind, PlannedKind::Workflow(child) if child.compensate_child)
 }
 
 fn below(within: Option<&StepId>, step: &PlannedStep) -> StepId {

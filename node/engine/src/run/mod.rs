@@ -17,7 +17,7 @@ mod timers;
 mod view;
 
 pub(crate) use draft::Draft;
-pub(crate) use instance::{Instance, ScopeId, entry_at, in_scope};
+pub(crate) use instance::{Instance, ScopeId, entry_at, in_scope, steps_total};
 pub(crate) use joins::{Verdict, verdict};
 pub use owed::Owed;
 pub use state::{Progress, Run};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::super::Decider;
 use super::Why;
-use crate::run::{Instance, States};
+use crate::run::{Instance, States, steps_total};
 use crate::{EventKind, Plan, PlannedKind, PlannedStep, Rejection, Repair, StepId, StepStatus};
 
 /// Differences that are named in a refusal.
@@ -27,8 +27,7 @@ pub(in super::super) fn migrate(
     }
     let overrides = decider.drops_approval(plan, why)?;
     decider.repaired(Repair::Migrate, None, why, overrides);
-    let steps_total = u32::try_from(plan.steps.iter().filter(|step| step.id.is_plain()).count()).unwrap_or(u32::MAX);
-    decider.push(EventKind::RunMigrated { version, digest, steps_total });
+    decider.push(EventKind::RunMigrated { version, digest, steps_total: steps_total(plan) });
     Ok(())
 }
 
