@@ -8,8 +8,8 @@ use std::{
 };
 
 use quorus_engine::{
-    AttemptRef, Command, Context, Decision, Event, EventKind, Failure, Millis, NoCredits, Outcome as Ended, Payload, Plan, Principal,
-    Rejection, Run, RunInfo, RunStatus, RunUid, StepId, StepStatus, Timestamp, WorkerId, apply, decide,
+    AttemptRef, Command, Context, Decision, Event, EventKind, Failure, Millis, NoCredits, Outcome as Ended, Payload, Plan, PlannedKind,
+    Principal, Rejection, Run, RunInfo, RunStatus, RunUid, StepId, StepStatus, Timestamp, WorkerId, apply, decide,
 };
 
 use super::{
@@ -38,8 +38,10 @@ pub(crate) struct World<'t> {
     /// What is to be told to the run, by time and then in the order in which it came up.
     due: BTreeMap<(Timestamp, u64), Command>,
     tickets: u64,
-    /// Attempts that each instance began; says which outcome comes next.
-    begun: BTreeMap<StepId, usize>,
+    /// How many outcomes of each script were used. The iterations of a `repeat` go on in one list; each item of a `for_each` has its own.
+    used: BTreeMap<String, usize>,
+    /// What the last attempt of each instance does.
+    current: BTreeMap<StepId, Outcome>,
     /// When actions are due whose moment is known.
     pub(super) moments: BTreeMap<usize, Timestamp>,
     /// Actions that were carried out.
@@ -70,7 +72,8 @@ impl<'t> World<'t> {
             case,
             due: BTreeMap::new(),
             tickets: 0,
-            begun: BTreeMap::new(),
+            used: BTreeMap::new(),
+            current: BTreeMap::new(),
             moments: BTreeMap::new(),
             done: BTreeSet::new(),
             refused: BTreeMap::new(),
@@ -153,7 +156,7 @@ impl<'t> World<'t> {
             EventKind::StepQueued { step, schedule_deadline, .. } => {
                 let command = match (self.outcome(step).end, *schedule_deadline) {
                     (End::NoWorker, Some(deadline)) => {
-                        *self.begun.entry(step.clone()).or_default() += 1;
+                        self.next_outcome(step);
                         self.at(deadline, Command::ScheduleTimeout { step: step.clone(), deadline });
                         return;
                     }
@@ -170,9 +173,7 @@ impl<'t> World<'t> {
                 let Some(state) = self.run.step(step) else { return };
                 let Some(lease) = &state.lease else { return };
                 let attempt = AttemptRef { step: step.clone(), attempt: state.attempt, token: lease.token };
-                // The outcome of the attempt that goes on is that of the one before the next.
-                let begun = self.begun.get(step).copied().unwrap_or(1).saturating_sub(1);
-                let outcome = self.outcome_number(step, begun);
+                let outcome = self.current.get(step).cloned().unwrap_or_default();
                 if !outcome.fields.ignores_cancel {
                     let nothing_done = outcome.fields.nothing_done;
                     self.at(self.now, Command::Complete { attempt, outcome: Ended::Cancelled { nothing_done } });
@@ -257,23 +258,36 @@ impl<'t> World<'t> {
     /// What an attempt of an instance does that begins now.
     fn next_outcome(&mut self, step: &StepId) -> Outcome {
         let outcome = self.outcome(step);
-        *self.begun.entry(step.clone()).or_default() += 1;
+        *self.used.entry(self.script_of(step)).or_default() += 1;
+        self.current.insert(step.clone(), outcome.clone());
         outcome
     }
 
     /// What the next attempt of an instance does.
     fn outcome(&self, step: &StepId) -> Outcome {
-        self.outcome_number(step, self.begun.get(step).copied().unwrap_or_default())
-    }
-
-    fn outcome_number(&self, step: &StepId, number: usize) -> Outcome {
         let scripts = &self.case.steps;
-        let script = scripts.get(step.as_str()).or_else(|| scripts.get(step.planned()));
-        let Some(script) = script else {
+        let Some(script) = scripts.get(step.as_str()).or_else(|| scripts.get(step.planned())) else {
             return if self.is_guard(step) { Outcome { end: End::Hang, ..Outcome::default() } } else { Outcome::default() };
         };
         let outcomes = &script.value.0;
-        outcomes.get(number).or_else(|| outcomes.last()).cloned().unwrap_or_default()
+        let used = self.used.get(&self.script_of(step)).copied().unwrap_or_default();
+        outcomes.get(used).or(outcomes.last()).cloned().unwrap_or_default()
+    }
+
+    /// Names the list of outcomes that an instance reads: its path without the positions of iterations.
+    fn script_of(&self, step: &StepId) -> String {
+        if self.case.steps.contains_key(step.as_str()) {
+            return step.as_str().to_owned();
+        }
+        let segments = step.as_str().split('.').map(|segment| match segment.split_once('[') {
+            Some((id, _)) if self.is_repeat(id) => id,
+            _ => segment,
+        });
+        segments.collect::<Vec<_>>().join(".")
+    }
+
+    fn is_repeat(&self, id: &str) -> bool {
+        self.run.plan().step(&StepId::from(id)).is_some_and(|step| matches!(step.kind, PlannedKind::Repeat(_)))
     }
 
     /// A guard never succeeds; without a script nothing is ever wrong with what it watches.
