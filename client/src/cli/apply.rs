@@ -20,9 +20,10 @@ use serde_json::{Value, json};
 
 use super::{
     args::{Format, Globals},
-    client, diff,
+    client,
+    definition::{Name, Resource},
+    diff,
     failure::Failure,
-    resource::{Name, Resource},
     source, table, term,
     text::{painted, plural},
 };
@@ -84,7 +85,7 @@ pub(crate) async fn run(args: Args, globals: &Globals) -> Result<(), Failure> {
         };
         if let Err(error) = resource.apply(&client, true).await {
             let Name { kind, name, .. } = resource.name();
-            failures.push(Failure::from(error).within(&format!("{}: {kind} {name}", resource.source())));
+            failures.push(error.within(&format!("{}: {kind} {name}", resource.source())));
         }
         changes.push((resource.name(), change, latest.map_or(0, |latest| latest.version)));
     }
@@ -135,8 +136,20 @@ fn prepare(resources: &mut [Resource], args: &Args, globals: &Globals) -> Result
         }
         seen.insert(name, source);
     }
-    resources.sort_by_key(Resource::rank);
+    let children: BTreeMap<String, Vec<String>> =
+        resources.iter().map(|resource| (resource.name().name, resource.children().into_iter().map(str::to_owned).collect())).collect();
+    // Children before their parents, else in the order of the files.
+    resources.sort_by_cached_key(|resource| (resource.rank(), depth(&resource.name().name, &children, 0)));
     Ok(())
+}
+
+/// How many generations of children a workflow has among these; a circle counts as deep as it goes.
+fn depth(name: &str, children: &BTreeMap<String, Vec<String>>, above: usize) -> usize {
+    let below = children.get(name).map(Vec::as_slice).unwrap_or_default();
+    if above > children.len() {
+        return 0;
+    }
+    below.iter().filter(|child| children.contains_key(*child)).map(|child| 1 + depth(child, children, above + 1)).max().unwrap_or_default()
 }
 
 /// What the cluster has of the set and the files don't have. Only namespaces that the files or `-n` name are looked at.
@@ -252,7 +265,7 @@ fn report_all(mut failures: Vec<Failure>) -> Result<(), Failure> {
 pub(crate) async fn apply(client: &Client, globals: &Globals, loaded: Loaded) -> Result<v1::ApplyWorkflowResponse, Failure> {
     let mut resource = Resource::Workflow { source: String::new(), loaded: Box::new(loaded) };
     resource.adopt_namespace(globals)?;
-    let Resource::Workflow { loaded, .. } = resource;
+    let Resource::Workflow { loaded, .. } = resource else { return Err(Failure::usage("only a workflow can be started")) };
     let request = v1::ApplyWorkflowRequest { definition: Some(Definition::Workflow(loaded.workflow)), dry_run: false, principal: None };
     Ok(client.apply_workflow(request).await?)
 }

@@ -8,8 +8,8 @@ use similar::TextDiff;
 use super::{
     args::{Format, Globals},
     client,
+    definition::{Latest, Name, Resource},
     failure::Failure,
-    resource::{Latest, Name, Resource},
     source, term,
     text::painted,
 };

@@ -14,6 +14,7 @@ mod client;
 mod cluster;
 mod completions;
 mod context;
+mod definition;
 mod describe;
 mod diff;
 mod dynamic;
@@ -25,7 +26,7 @@ mod lifecycle_view;
 mod plan;
 mod progress;
 mod render;
-mod resource;
+
 mod runs;
 mod schema;
 mod source;

@@ -9,7 +9,7 @@ use std::{
 use quorus_client::exit_code;
 use quorus_spec::{Diagnostic, Loaded, render_all};
 
-use super::{failure::Failure, resource::Resource, term};
+use super::{definition::Resource, failure::Failure, term};
 
 /// A text with definitions.
 #[derive(Debug)]

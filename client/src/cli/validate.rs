@@ -5,10 +5,9 @@ use serde_json::{Value, json};
 
 use super::{
     args::{Format, Globals},
+    definition::Resource,
     failure::Failure,
-    render,
-    resource::Resource,
-    source, term,
+    render, source, term,
     text::plural,
 };
 

@@ -52,4 +52,5 @@ async fn open_runs(context: &ApiContext, journey: &Journey, namespace: &str, wor
 }
 
 /// The states of a run that has not ended.
-const OPEN: [RunStatus; 3] = [RunStatus::Running, RunStatus::Failing, RunStatus::Cancelling];
+const OPEN: [RunStatus; 6] =
+    [RunStatus::Running, RunStatus::Failing, RunStatus::Cancelling, RunStatus::Queued, RunStatus::Compensating, RunStatus::NeedsAttention];

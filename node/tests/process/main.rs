@@ -4,6 +4,7 @@
 
 mod basics;
 mod crashes;
+mod definitions;
 mod harness;
 mod imported;
 mod outages;

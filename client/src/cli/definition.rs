@@ -7,7 +7,8 @@ use quorus_client::{
     Client, Error,
     v1::{self, Workflow, apply_workflow_request::Definition},
 };
-use quorus_spec::{Diagnostic, Loaded};
+use quorus_engine::{PlannedKind, PlannedStep};
+use quorus_spec::{Diagnostic, Loaded, ReadResource};
 use serde_json::Value;
 use tonic::Code;
 
@@ -19,7 +20,16 @@ pub(crate) const SET_LABEL: &str = "quorus.dev/set";
 /// A definition that was read and found right.
 #[derive(Debug)]
 pub(crate) enum Resource {
-    Workflow { source: String, loaded: Box<Loaded> },
+    Workflow {
+        source: String,
+        loaded: Box<Loaded>,
+    },
+    /// Of a kind that the language knows and that commands of its own apply.
+    Other {
+        source: String,
+        name: Name,
+        read: Box<ReadResource>,
+    },
 }
 
 /// What the cluster has under a definition's name.
@@ -54,6 +64,12 @@ pub(crate) struct Name {
 impl Resource {
     /// Reads a text with one document. No result if there is nothing in it.
     pub(crate) fn load(source: &Source) -> Vec<Result<(Self, Vec<Diagnostic>), Vec<Diagnostic>>> {
+        let others =
+            quorus_spec::read_resources(&source.text, &source.name).into_iter().filter_map(|read| Some((other(&read.kind)?, read)));
+        let others: Vec<_> = others.map(|(kind, read)| Self::other(source, kind, read)).collect();
+        if !others.is_empty() {
+            return others;
+        }
         // What says no kind, or an unknown one, is told so by the reader of workflows.
         let of = |mut loaded: Loaded| {
             let warnings = std::mem::take(&mut loaded.warnings);
@@ -62,10 +78,19 @@ impl Resource {
         quorus_spec::load_all(&source.text, &source.name).into_iter().map(|result| result.map(of)).collect()
     }
 
+    fn other(source: &Source, kind: &'static str, read: ReadResource) -> Result<(Self, Vec<Diagnostic>), Vec<Diagnostic>> {
+        if read.diagnostics.iter().any(Diagnostic::is_error) {
+            return Err(read.diagnostics);
+        }
+        let warnings = read.diagnostics.clone();
+        let name = Name { kind, namespace: String::new(), name: read.name.clone() };
+        Ok((Self::Other { source: source.name.clone(), name, read: Box::new(read) }, warnings))
+    }
+
     /// The file it came from.
     pub(crate) fn source(&self) -> &str {
         match self {
-            Self::Workflow { source, .. } => source,
+            Self::Workflow { source, .. } | Self::Other { source, .. } => source,
         }
     }
 
@@ -75,13 +100,17 @@ impl Resource {
                 let metadata = loaded.workflow.metadata.clone().unwrap_or_default();
                 Name { kind: "workflow", namespace: metadata.namespace, name: metadata.name }
             }
+            Self::Other { name, .. } => name.clone(),
         }
     }
 
     /// What must be there first has the lower rank.
     pub(crate) fn rank(&self) -> u8 {
         match self {
+            // Workflows refer to limits and secrets; schedules and triggers refer to workflows.
+            Self::Other { name, .. } if matches!(name.kind, "secret" | "limit") => 0,
             Self::Workflow { .. } => 5,
+            Self::Other { .. } => 9,
         }
     }
 
@@ -89,6 +118,7 @@ impl Resource {
     pub(crate) fn steps(&self) -> Option<usize> {
         match self {
             Self::Workflow { loaded, .. } => Some(loaded.plan.steps.len()),
+            Self::Other { .. } => None,
         }
     }
 
@@ -103,6 +133,7 @@ impl Resource {
                     Self::Workflow { loaded, .. } => {
                         loaded.workflow.metadata.get_or_insert_default().namespace.clone_from(wanted);
                     }
+                    Self::Other { name, .. } => name.namespace.clone_from(wanted),
                 }
             }
         } else if namespace != *wanted {
@@ -115,6 +146,7 @@ impl Resource {
     pub(crate) fn set(&self) -> Option<&str> {
         match self {
             Self::Workflow { loaded, .. } => loaded.workflow.metadata.as_ref()?.labels.get(SET_LABEL).map(String::as_str),
+            Self::Other { .. } => None,
         }
     }
 
@@ -124,6 +156,7 @@ impl Resource {
             Self::Workflow { loaded, .. } => {
                 loaded.workflow.metadata.get_or_insert_default().labels.insert(SET_LABEL.to_owned(), set.to_owned());
             }
+            Self::Other { .. } => {}
         }
     }
 
@@ -131,11 +164,28 @@ impl Resource {
     pub(crate) fn yaml(&self) -> String {
         match self {
             Self::Workflow { loaded, .. } => workflow_yaml(&loaded.workflow),
+            Self::Other { read, .. } => read.text.clone(),
+        }
+    }
+
+    /// Names of the workflows that its runs start as children.
+    pub(crate) fn children(&self) -> Vec<&str> {
+        match self {
+            Self::Workflow { loaded, .. } => {
+                fn child(step: &PlannedStep) -> Option<&str> {
+                    match &step.kind {
+                        PlannedKind::Workflow(child) => Some(child.name.as_str()),
+                        _ => None,
+                    }
+                }
+                loaded.plan.steps.iter().filter_map(child).collect()
+            }
+            Self::Other { .. } => Vec::new(),
         }
     }
 
     /// What the cluster has under this name.
-    pub(crate) async fn latest(&self, client: &Client) -> Result<Option<Latest>, Error> {
+    pub(crate) async fn latest(&self, client: &Client) -> Result<Option<Latest>, Failure> {
         let Name { namespace, name, .. } = self.name();
         match self {
             Self::Workflow { .. } => {
@@ -143,17 +193,18 @@ impl Resource {
                 let found = match client.get_workflow(request).await {
                     Ok(found) => found,
                     Err(error) if error.api().is_some_and(|api| api.code == Code::NotFound) => return Ok(None),
-                    Err(error) => return Err(error),
+                    Err(error) => return Err(error.into()),
                 };
                 let workflow = found.workflow.unwrap_or_default();
                 let set = workflow.metadata.as_ref().and_then(|metadata| metadata.labels.get(SET_LABEL).cloned());
                 Ok(Some(Latest { version: found.version, yaml: workflow_yaml(&workflow), set }))
             }
+            Self::Other { name, .. } => Err(name.not_here()),
         }
     }
 
     /// Applies it, or lets the cluster say what would happen.
-    pub(crate) async fn apply(&self, client: &Client, dry_run: bool) -> Result<Applied, Error> {
+    pub(crate) async fn apply(&self, client: &Client, dry_run: bool) -> Result<Applied, Failure> {
         match self {
             Self::Workflow { loaded, .. } => {
                 let definition = Some(Definition::Workflow(loaded.workflow.clone()));
@@ -161,11 +212,18 @@ impl Resource {
                 let version = answer.workflow.as_ref().map_or(0, |workflow| workflow.version);
                 Ok(Applied { changed: answer.changed, version, value: render::value(&answer) })
             }
+            Self::Other { name, .. } => Err(name.not_here()),
         }
     }
 }
 
 impl Name {
+    /// A kind that has its own commands.
+    fn not_here(&self) -> Failure {
+        Failure::usage(format!("{} `{}` is not applied together with workflows", self.kind, self.name))
+            .hint(format!("see `quorus {}s apply -f FILE`", self.kind))
+    }
+
     /// Everything that the cluster has of a set.
     pub(crate) async fn of_set(client: &Client, namespace: &str, set: &str) -> Result<Vec<Self>, Error> {
         let mut found = Vec::new();
@@ -186,6 +244,17 @@ impl Name {
     pub(crate) async fn delete(&self, client: &Client) -> Result<(), Error> {
         let (namespace, name) = (self.namespace.clone(), self.name.clone());
         client.delete_workflow(v1::DeleteWorkflowRequest { namespace, name, principal: None }).await.map(drop)
+    }
+}
+
+/// The kinds beside workflows, as people see them.
+fn other(kind: &str) -> Option<&'static str> {
+    match kind {
+        "Limit" => Some("limit"),
+        "Secret" => Some("secret"),
+        "Schedule" => Some("schedule"),
+        "Trigger" => Some("trigger"),
+        _ => None,
     }
 }
 
