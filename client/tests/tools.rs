@@ -141,6 +141,17 @@ fn mistakes_in_test_files_are_shown_with_their_place() {
 }
 
 #[test]
+fn the_documentation_is_right() {
+    let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/testing.md")).unwrap();
+    let blocks: Vec<_> = text.split("```yaml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+    let [workflow, tests, _stub] = blocks[..] else { panic!("{} blocks", blocks.len()) };
+    let folder = folder(&[("workflow.yaml", workflow), ("workflow.test.yaml", tests)]);
+    let (code, stdout, stderr) = quorus(&["test", "."], folder.path());
+    assert_eq!(code, 0, "{stdout}{stderr}");
+    assert!(stdout.contains("2 passed, 0 failed"), "{stdout}");
+}
+
+#[test]
 fn a_plan_can_be_drawn() {
     let folder = folder(&[("release.yaml", WORKFLOW)]);
     let draw = |graph: &str| {
