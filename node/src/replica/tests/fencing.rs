@@ -51,7 +51,7 @@ fn started(uid: u128) -> EventKind {
 }
 
 fn cancel_requested() -> EventKind {
-    EventKind::RunCancelRequested { principal: Principal::default(), reason: "enough".into() }
+    EventKind::RunCancelRequested { principal: Principal::default(), reason: "enough".into(), compensate: false }
 }
 
 fn ended() -> EventKind {

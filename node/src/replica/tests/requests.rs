@@ -101,7 +101,7 @@ fn a_request_that_came_again_later_is_kept_from_then_on() {
 fn a_change_is_remembered_with_its_run_and_not_mistaken_for_a_start() {
     let mut shard = shard();
     apply(&mut shard, vec![run_going_on(1, "run", "req", 10)]);
-    let cancel = EventKind::RunCancelRequested { principal: Default::default(), reason: String::new() };
+    let cancel = EventKind::RunCancelRequested { principal: Default::default(), reason: String::new(), compensate: false };
     let change = log::RunBatch {
         expected_seq: 1,
         events: vec![encode_event(&Event { time: Timestamp(15), kind: cancel })],
