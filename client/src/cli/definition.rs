@@ -32,6 +32,9 @@ pub(crate) enum Resource {
     },
 }
 
+/// A definition with what deserves a look, or everything that is wrong with it.
+pub(crate) type Read = Result<(Resource, Vec<Diagnostic>), Vec<Diagnostic>>;
+
 /// What the cluster has under a definition's name.
 #[derive(Debug)]
 pub(crate) struct Latest {
@@ -63,7 +66,7 @@ pub(crate) struct Name {
 
 impl Resource {
     /// Reads a text with one document. No result if there is nothing in it.
-    pub(crate) fn load(source: &Source) -> Vec<Result<(Self, Vec<Diagnostic>), Vec<Diagnostic>>> {
+    pub(crate) fn load(source: &Source) -> Vec<Read> {
         let others =
             quorus_spec::read_resources(&source.text, &source.name).into_iter().filter_map(|read| Some((other(&read.kind)?, read)));
         let others: Vec<_> = others.map(|(kind, read)| Self::other(source, kind, read)).collect();
@@ -78,7 +81,7 @@ impl Resource {
         quorus_spec::load_all(&source.text, &source.name).into_iter().map(|result| result.map(of)).collect()
     }
 
-    fn other(source: &Source, kind: &'static str, read: ReadResource) -> Result<(Self, Vec<Diagnostic>), Vec<Diagnostic>> {
+    fn other(source: &Source, kind: &'static str, read: ReadResource) -> Read {
         if read.diagnostics.iter().any(Diagnostic::is_error) {
             return Err(read.diagnostics);
         }

@@ -83,14 +83,12 @@ impl<'p> Scopes<'p> {
     fn mermaid(&self, name: &str) -> String {
         let mut text = format!("---\ntitle: {name}\n---\nflowchart TD\n");
         self.mermaid_scope(&mut text, "", 1);
-        let mut links = 0;
         let mut thick = Vec::new();
-        for (need, step, critical) in self.edges() {
+        for (link, (need, step, critical)) in self.edges().into_iter().enumerate() {
             let _ = writeln!(text, "  {} --> {}", mermaid_id(need), mermaid_id(step));
             if critical {
-                thick.push(links.to_string());
+                thick.push(link.to_string());
             }
-            links += 1;
         }
         for step in self.derived() {
             let label = if step.role == "guard" { "guards" } else { "undone by" };

@@ -189,8 +189,7 @@ impl Misses {
                 self.add(step.referenced, format!("step `{}` never ended", step.value), "did not end".to_owned());
                 return;
             };
-            if let Some((earlier, name)) = before.filter(|(earlier, _)| *earlier > position) {
-                let _ = earlier;
+            if let Some((_, name)) = before.filter(|(earlier, _)| *earlier > position) {
                 let message = format!("step `{}` ended before `{name}`, not after it", step.value);
                 self.add(step.referenced, message, format!("ended before `{name}`"));
                 return;

@@ -65,7 +65,7 @@ impl Text<'_> {
     fn diagnostic(&self, code: &str, at: Option<Location>, message: impl Into<String>, label: &str) -> Diagnostic {
         let number = |value: u64| u32::try_from(value).unwrap_or(u32::MAX);
         let (line, column) = at.map_or((0, 0), |at| (number(at.line()), number(at.column())));
-        let length = at.map_or(1, |at| number(at.span().len() as u64).max(1));
+        let length = at.map_or(1, |at| number(at.span().len()).max(1));
         let problem = Problem { code: code.to_owned(), message: message.into(), line, column, length, ..Problem::default() };
         Diagnostic { label: label.to_owned(), ..Diagnostic::from_problem(&problem, self.text, self.name) }
     }
