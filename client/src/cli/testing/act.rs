@@ -3,7 +3,7 @@
 use quorus_engine::{Command, Payload, StepId, Timestamp};
 
 use super::{
-    file::Action,
+    action::Action,
     trace::word,
     world::{World, principal},
 };

@@ -7,7 +7,8 @@ use serde_json::Value;
 use serde_saphyr::{Location, Spanned};
 
 use super::{
-    file::{ExpectFailure, ExpectStep},
+    expect::{ExpectFailure, ExpectStep},
+    file::Delay,
     trace::{since, skip_word, word},
     world::World,
 };
@@ -56,7 +57,7 @@ pub(crate) fn check(world: &World<'_>) -> Vec<Miss> {
     if let Some(takes) = &expect.takes {
         let took = since(head.started_at, head.ended_at.unwrap_or(world.now));
         let ms = head.ended_at.unwrap_or(world.now).0 - head.started_at.0;
-        let bound = |delay: super::file::Delay| i64::try_from(delay.0.0).unwrap_or(i64::MAX);
+        let bound = |delay: Delay| i64::try_from(delay.0.0).unwrap_or(i64::MAX);
         let early = takes.value.at_least.is_some_and(|least| ms < bound(least));
         let late = takes.value.at_most.is_some_and(|most| ms > bound(most));
         if early || late {

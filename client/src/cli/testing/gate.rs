@@ -6,7 +6,7 @@ use quorus_engine::{Failure, GateCondition, Millis, Outcome, Payload, Problem};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::file::Sample;
+use super::outcome::Sample;
 
 /// A gate that is not decided after so many looks never will be.
 const LOOKS_MAX: u64 = 100_000;
@@ -106,4 +106,46 @@ fn failed(kind: &str, message: impl Into<String>) -> Outcome {
 
 fn refused(message: String) -> Outcome {
     failed("BadTest", message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(guard: bool) -> Payload {
+        Payload::json(&json!({
+            "queries": {"value": {}}, "single": true, "condition": "value < 0.05", "fail_if": "value > 1.0", "interval_ms": 10_000,
+            "hold_for_ms": 20_000, "no_data": "wait", "guard": guard, "breach_for_ms": 10_000,
+        }))
+    }
+
+    fn looks(guard: bool, samples: &[Option<f64>]) -> Option<(u64, String)> {
+        let samples: Vec<_> = samples.iter().map(|sample| sample.map_or(Sample::NoData, Sample::Value)).collect();
+        look(Some(&request(guard)), &samples).map(|(at, outcome)| match outcome {
+            Outcome::Failed(failure) => (at.0, failure.kind),
+            other => (at.0, other.kind().name().to_owned()),
+        })
+    }
+
+    #[test]
+    fn a_gate_needs_its_condition_without_a_break() {
+        assert_eq!(looks(false, &[Some(0.01)]), Some((20_000, "succeeded".to_owned())));
+        assert_eq!(looks(false, &[Some(0.01), Some(0.01), Some(0.5), Some(0.01)]), Some((50_000, "succeeded".to_owned())));
+        assert_eq!(looks(false, &[Some(0.01), None, Some(0.01)]), Some((40_000, "succeeded".to_owned())));
+        assert_eq!(looks(false, &[Some(0.01), Some(f64::NAN)]), None, "NaN never satisfies");
+        assert_eq!(looks(false, &[Some(0.01), Some(2.0)]), Some((10_000, "QuorusGateFailed".to_owned())));
+    }
+
+    #[test]
+    fn a_guard_needs_a_breach_without_a_break() {
+        assert_eq!(looks(true, &[Some(0.01)]), None);
+        assert_eq!(looks(true, &[Some(0.01), Some(0.5), Some(0.01)]), None);
+        assert_eq!(looks(true, &[Some(0.01), Some(0.5)]), Some((20_000, "QuorusGuardBreached".to_owned())));
+    }
+
+    #[test]
+    fn samples_are_for_gates() {
+        let outcome = look(Some(&Payload::json(&json!({"command": "x"}))), &[Sample::Value(1.0)]);
+        assert!(matches!(outcome, Some((Millis(0), Outcome::Failed(failure))) if failure.kind == "BadTest"));
+    }
 }

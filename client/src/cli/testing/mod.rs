@@ -1,12 +1,15 @@
 //! `quorus test`: workflows against scripts, in virtual time and without a cluster.
 //!
-//! - `file.rs` is what a test file says; `world.rs` plays a run; `act.rs` has what people do to it; `gate.rs` plays the executor of gates.
+//! - `file.rs` is what a test file says, with `outcome.rs`, `action.rs` and `expect.rs`; `world.rs` plays a run; `act.rs` has what people do to it; `gate.rs` plays the executor of gates.
 //! - `trace.rs` is what the run did; `check.rs` compares that with what is expected; `report.rs` tells people and machines.
 
 mod act;
+mod action;
 mod check;
+mod expect;
 mod file;
 mod gate;
+mod outcome;
 mod report;
 mod suite;
 mod trace;

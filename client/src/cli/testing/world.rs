@@ -14,8 +14,9 @@ use quorus_engine::{
 
 use super::{
     act,
-    file::{Case, Delay, End, Fail, Outcome, TimeOut},
+    file::{Case, Delay},
     gate,
+    outcome::{End, Fail, Outcome, TimeOut},
     trace::Trace,
 };
 
