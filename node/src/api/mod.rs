@@ -19,6 +19,7 @@ mod list;
 mod migrate;
 mod node_service;
 mod run_service;
+mod schemas;
 mod signal_start;
 mod start;
 mod steps;
