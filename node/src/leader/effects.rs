@@ -61,6 +61,9 @@ impl Effects<'_> {
                         self.arm_run(uid);
                     }
                 }
+                EventKind::RunPaused { .. } if current => self.each_queued(|step| self.dispatcher.dequeued(uid, step)),
+                EventKind::RunResumed { .. } if current => self.each_queued(|step| self.queue(step)),
+                EventKind::RunPaused { .. } | EventKind::RunResumed { .. } => {}
                 // What these lead to is in other events, or owed to others: see `owing`.
                 EventKind::StepCheckpointed { .. }
                 | EventKind::RunFailing { .. }
@@ -78,8 +81,6 @@ impl Effects<'_> {
                 | EventKind::ParentNotified
                 | EventKind::SlotGranted
                 | EventKind::SlotReleased
-                | EventKind::RunPaused { .. }
-                | EventKind::RunResumed { .. }
                 | EventKind::NoReturnBound { .. }
                 | EventKind::NoReturnLifted { .. }
                 | EventKind::AttentionRequested { .. }
@@ -127,8 +128,17 @@ impl Effects<'_> {
         }
     }
 
-    /// A step stands in its queue.
+    fn each_queued(&self, mut act: impl FnMut(&StepId)) {
+        for (step, _) in self.run.open_steps().filter(|(_, state)| state.status == StepStatus::Queued) {
+            act(step);
+        }
+    }
+
+    /// A step stands in its queue; that of a paused run does when it is resumed.
     pub(super) fn queue(&self, step: &StepId) {
+        if self.run.head().paused_by.is_some() {
+            return;
+        }
         let Some(state) = self.run.step(step).filter(|state| state.status == StepStatus::Queued) else { return };
         self.dispatcher.queued(
             self.term,

@@ -212,9 +212,11 @@ impl ShardState {
             std::ops::ControlFlow::Continue(())
         })?;
         let (mut waiting, mut leases) = (Vec::new(), Vec::new());
-        for OpenStep { uid, namespace, run_id, digest, step, state } in open {
+        for OpenStep { uid, namespace, run_id, digest, paused, step, state } in open {
             let key = RunKey::new(&namespace, &run_id);
             match (state.status, state.lease) {
+                // It stands in its queue again when the run is resumed.
+                (StepStatus::Queued, _) if paused => {}
                 (StepStatus::Queued, _) => waiting.push(WaitingTask {
                     shard: self.shard,
                     key,

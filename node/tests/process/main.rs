@@ -7,5 +7,6 @@ mod crashes;
 mod definitions;
 mod harness;
 mod imported;
+mod lifecycle;
 mod outages;
 mod refusals;
