@@ -15,6 +15,7 @@ mod fan_out;
 mod forward;
 pub(crate) mod from_proto;
 pub(crate) mod history_event;
+mod in_use;
 mod lifecycle_service;
 mod limit_service;
 mod limits;

@@ -7,6 +7,7 @@ mod builtin;
 mod children;
 mod crashes;
 mod flow;
+mod definitions;
 mod harness;
 mod imported;
 mod lifecycle;
