@@ -25,7 +25,8 @@ impl<'d> Decider<'_, 'd, '_> {
                 body.iter().chain(&guard).filter_map(|&index| Instance::of(plan, &in_scope(scope, &plan.steps[index]))).collect()
             }
         };
-        let inner: Vec<_> = inner.into_iter().filter_map(|instance| Some((instance.clone(), self.draft.current(&instance)?.clone()))).collect();
+        let inner: Vec<_> =
+            inner.into_iter().filter_map(|instance| Some((instance.clone(), self.draft.current(&instance)?.clone()))).collect();
         let of_step = |instance: &Instance<'d>| instance.item.is_none().then_some(instance.step.index);
         let begins = |(instance, state): &(Instance<'d>, StepState)| self.begins_anew(instance, state) || goes_on(state);
         let first: BTreeSet<usize> = inner.iter().filter(|entry| begins(entry)).filter_map(|(instance, _)| of_step(instance)).collect();
