@@ -26,7 +26,7 @@ use crate::{
     config::Config,
     dispatch::{Dispatcher, Times},
     executors::{self, ApiSignals, Reach, Services},
-    gateway::Gateway,
+    gateway::{Gateway, StepLogs},
     identity::{Identity, IdentityError},
     leader::{LeaderContext, LedShards, PlanCache},
     limits::{PermitPort, PermitPortParts},
@@ -66,6 +66,15 @@ pub enum Error {
         /// Why.
         #[source]
         source: DiskError,
+    },
+    /// The folder of steps' lines can't be used.
+    #[error("can't use the folder {path}")]
+    StepLogs {
+        /// Which.
+        path: std::path::PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
     },
     /// The data folder is not this node's.
     #[error(transparent)]
@@ -143,7 +152,9 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
     let led = LedShards::default();
     let dispatcher = Dispatcher::new(times, clock.clone(), led.clone());
     let changes = Changes::default();
-    let gateway = Gateway::start(config.node.id, &nodes, dispatcher.clone(), &peers, &stop);
+    let logs =
+        StepLogs::open(&config.node.data_dir).map_err(|source| Error::StepLogs { path: config.node.data_dir.join("logs"), source })?;
+    let gateway = Gateway::start(config.node.id, &nodes, dispatcher.clone(), &peers, logs, &stop);
     let liveness = Liveness::start(config.node.id, &cluster_id, &nodes, &peers, &stop);
     let plans = PlanCache::default();
     let boot_id = format!("{:032x}", clock.unique());

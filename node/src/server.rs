@@ -10,7 +10,7 @@ use quorus_proto::{
     },
     v1::{
         cluster_service_server::ClusterServiceServer, concurrency_service_server::ConcurrencyServiceServer,
-        lifecycle_service_server::LifecycleServiceServer, limit_service_server::LimitServiceServer,
+        lifecycle_service_server::LifecycleServiceServer, limit_service_server::LimitServiceServer, log_service_server::LogServiceServer,
         queue_service_server::QueueServiceServer, run_service_server::RunServiceServer,
         worker_admin_service_server::WorkerAdminServiceServer, worker_service_server::WorkerServiceServer,
         workflow_service_server::WorkflowServiceServer,
@@ -24,7 +24,7 @@ use tonic_health::{ServingStatus, server::HealthReporter};
 use crate::{
     api::{
         ApiContext, ClusterView, ConcurrencyKeys, Deliveries, LINK_BYTES_MAX, Lifecycle, Limits, MESSAGE_BYTES_MAX, Prober, Queues, Runs,
-        WorkerAdmin, Workers, Workflows, errors,
+        StepLines, WorkerAdmin, Workers, Workflows, errors,
     },
     dispatch::{Dispatcher, LinkService, Times},
     observe::MeasureRpcs,
@@ -136,6 +136,7 @@ impl Server {
             .add_service(sized!(WorkerServiceServer::new(workers)))
             .add_service(api.port.service())
             .add_service(sized!(CourierServiceServer::new(Deliveries { context: api.clone() })))
+            .add_service(sized!(LogServiceServer::new(StepLines { context: api.clone() })))
             .add_service(api.permits.service())
             .add_service(QueueServiceServer::new(Queues { context: api.clone() }))
             .add_service(WorkerAdminServiceServer::new(WorkerAdmin { context: api.clone() }))

@@ -25,6 +25,7 @@ mod import;
 mod lifecycle;
 mod lifecycle_view;
 mod limits;
+mod logs;
 mod plan;
 mod progress;
 mod queues;

@@ -11,7 +11,7 @@ use super::{
     args::{Format, Globals, duration, key_value, labels},
     client, describe,
     failure::Failure,
-    lifecycle, render, table, term,
+    lifecycle, logs, render, table, term,
     text::{age, between, painted, plural, run_status, run_style, span},
     view,
     watch::{self, Show},
@@ -47,6 +47,8 @@ pub(crate) enum Command {
         #[arg(long, value_name = "NUMBER")]
         limit: Option<usize>,
     },
+    /// Show what steps wrote: stdout, stderr and what workers say
+    Logs(logs::Args),
     /// Print what a run, or one of its steps, returned
     Output {
         #[command(flatten)]
@@ -119,6 +121,7 @@ pub(crate) async fn run(command: Command, globals: &Globals) -> Result<(), Failu
         Command::Watch { run, from } => wait(globals, &run, from, Show::Events).await,
         Command::Wait(one) => wait(globals, &one, 1, Show::Nothing).await,
         Command::History { run, limit } => history(globals, run, limit).await,
+        Command::Logs(args) => logs::run(args, globals).await,
         Command::Output { run, step } => output(globals, &run, step.as_deref()).await,
         Command::Cancel { stop, no_compensate } => cancel(globals, stop, no_compensate).await,
         Command::Terminate(stop) => terminate(globals, stop).await,

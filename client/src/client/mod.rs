@@ -8,6 +8,7 @@
 
 mod call;
 mod flow;
+mod logs;
 mod lifecycle;
 mod methods;
 mod options;
