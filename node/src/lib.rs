@@ -13,6 +13,7 @@ pub mod config;
 mod crash_point;
 pub mod dev;
 pub mod dispatch;
+pub mod executors;
 pub mod gateway;
 pub mod identity;
 pub mod leader;

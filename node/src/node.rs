@@ -25,6 +25,7 @@ use crate::{
     clock::{Clock, SystemClock},
     config::Config,
     dispatch::{Dispatcher, Times},
+    executors::{self, ApiSignals, Reach, Services},
     gateway::Gateway,
     identity::{Identity, IdentityError},
     leader::{LeaderContext, LedShards, PlanCache},
@@ -145,9 +146,9 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
     let gateway = Gateway::start(config.node.id, &nodes, dispatcher.clone(), &peers, &stop);
     let liveness = Liveness::start(config.node.id, &cluster_id, &nodes, &peers, &stop);
     let plans = PlanCache::default();
+    let boot_id = format!("{:032x}", clock.unique());
     let system = SystemStore::open(disk.clone())?;
     let port = SystemPort::new(config.node.id, host.clone(), peers.clone(), clock.clone());
-    let boot_id = format!("{:032x}", clock.unique());
     let permits = PermitPort::new(PermitPortParts {
         node_id: config.node.id,
         boot_id: boot_id.clone(),
@@ -159,7 +160,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
     });
     let context = Arc::new(LeaderContext {
         node_id: config.node.id,
-        boot_id,
+        boot_id: boot_id.clone(),
         clock: clock.clone(),
         disk: disk.clone(),
         dispatcher: dispatcher.clone(),
@@ -167,6 +168,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
         system: system.clone(),
         cancel_grace: config.cancel_grace,
         port: port.clone(),
+        peers: peers.clone(),
         seeds: AtomicU64::new(u64::try_from(clock.unique() >> 64).unwrap_or(0)),
     });
 
@@ -215,6 +217,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
     let reporting = stop.clone();
     tokio::spawn(async move { reporting.run_until_cancelled(permits.run()).await });
     balance::start(config.node.id, host.clone(), system, liveness.clone(), draining.clone());
+    start_builtin_worker(&config, boot_id, &gateway, &peers, &stop);
     wait_for_leaders(&groups, &shutdown).await;
     ready.pass();
     server.set_serving(true).await;
@@ -240,6 +243,22 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
     server.stop().await;
     host.shutdown().await;
     Ok(())
+}
+
+/// Every node executes `http`, `gate` and `emit` steps.
+fn start_builtin_worker(config: &Config, incarnation: String, gateway: &Gateway, peers: &Arc<Peers>, stop: &CancellationToken) {
+    let secrets = quorus_secrets::Secrets::with_folder(config.secrets_dir.clone());
+    let signals = Arc::new(ApiSignals::new(config.node.id, peers.clone()));
+    let services = Services::new(Reach::new(config.http_allow_private.clone()), secrets, signals);
+    executors::start(executors::Arguments {
+        gateway: gateway.clone(),
+        services: Arc::new(services),
+        node_id: config.node.id,
+        incarnation,
+        concurrency: config.builtin_concurrency,
+        lease: config.lease,
+        stop: stop.clone(),
+    });
 }
 
 /// Brings limits, pauses and drains to those who act on them.

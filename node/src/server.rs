@@ -4,7 +4,10 @@ use std::{net::TcpListener, sync::Arc, time::Duration};
 
 use quorus_proto::{
     DESCRIPTORS,
-    peer::{dispatch_service_server::DispatchServiceServer, node_service_server::NodeServiceServer},
+    peer::{
+        courier_service_server::CourierServiceServer, dispatch_service_server::DispatchServiceServer,
+        node_service_server::NodeServiceServer,
+    },
     v1::{
         cluster_service_server::ClusterServiceServer, concurrency_service_server::ConcurrencyServiceServer,
         lifecycle_service_server::LifecycleServiceServer, limit_service_server::LimitServiceServer,
@@ -20,8 +23,8 @@ use tonic_health::{ServingStatus, server::HealthReporter};
 
 use crate::{
     api::{
-        ApiContext, ClusterView, ConcurrencyKeys, LINK_BYTES_MAX, Lifecycle, Limits, MESSAGE_BYTES_MAX, Prober, Queues, Runs, WorkerAdmin,
-        Workers, Workflows, errors,
+        ApiContext, ClusterView, ConcurrencyKeys, Deliveries, LINK_BYTES_MAX, Lifecycle, Limits, MESSAGE_BYTES_MAX, Prober, Queues, Runs,
+        WorkerAdmin, Workers, Workflows, errors,
     },
     dispatch::{Dispatcher, LinkService, Times},
     observe::MeasureRpcs,
@@ -132,6 +135,7 @@ impl Server {
             .add_service(sized!(LifecycleServiceServer::new(Lifecycle { context: api.clone() })))
             .add_service(sized!(WorkerServiceServer::new(workers)))
             .add_service(api.port.service())
+            .add_service(sized!(CourierServiceServer::new(Deliveries { context: api.clone() })))
             .add_service(api.permits.service())
             .add_service(QueueServiceServer::new(Queues { context: api.clone() }))
             .add_service(WorkerAdminServiceServer::new(WorkerAdmin { context: api.clone() }))

@@ -1,6 +1,6 @@
 //! [`explain`]: what a part of a definition is, for `quorus explain step.retry`.
 
-use prost_reflect::{FieldDescriptor, Kind, MessageDescriptor};
+use prost_reflect::{EnumDescriptor, EnumValueDescriptor, FieldDescriptor, Kind, MessageDescriptor};
 
 use crate::{comments, schema};
 
@@ -102,13 +102,7 @@ fn of_field(path: String, field: &FieldDescriptor) -> Explanation {
         text = [text.as_str(), more].iter().filter(|part| !part.is_empty()).copied().collect::<Vec<_>>().join("\n\n");
         members = fields(message);
     } else if let Some(choice) = kind.as_enum() {
-        members = choice
-            .values()
-            .filter_map(|value| {
-                let name = schema::short_name(choice, value.name())?;
-                Some(Member { name, takes: String::new(), text: comments::of_value(&value).to_owned() })
-            })
-            .collect();
+        members = values(choice);
     }
     Explanation { path, takes: takes(field), text, kinds: known_by(field), members }
 }
@@ -127,9 +121,54 @@ fn fields(message: &MessageDescriptor) -> Vec<Member> {
         .into_iter()
         .filter_map(|name| {
             let field = message.get_field_by_name(&name)?;
-            Some(Member { takes: takes(&field), text: comments::of_field(&field).to_owned(), name })
+            Some(Member { takes: takes(&field), text: with_values(&field), name })
         })
         .collect()
+}
+
+fn values(choice: &EnumDescriptor) -> Vec<Member> {
+    let member = |value: EnumValueDescriptor| {
+        let name = schema::short_name(choice, value.name())?;
+        Some(Member { name, takes: String::new(), text: comments::of_value(&value).to_owned() })
+    };
+    choice.values().filter_map(member).collect()
+}
+
+/// What a field means, and what the values of its choice mean.
+fn with_values(field: &FieldDescriptor) -> String {
+    let mut text = comments::of_field(field).to_owned();
+    if let Some(choice) = value_kind(field).as_enum() {
+        for Member { name, text: means, .. } in values(choice) {
+            text.push_str(&format!(" `{name}`: {means}"));
+        }
+    }
+    text
+}
+
+/// The names of all messages that definitions are made of, in the order in which they refer to each other.
+pub fn messages() -> Vec<String> {
+    let mut found: Vec<MessageDescriptor> = Vec::new();
+    let mut waiting: std::collections::VecDeque<MessageDescriptor> = schema::resources().into();
+    while let Some(message) = waiting.pop_front() {
+        if is_leaf(&message) || found.contains(&message) {
+            continue;
+        }
+        let mut fields: Vec<FieldDescriptor> = message.fields().collect();
+        fields.sort_by_key(FieldDescriptor::number);
+        waiting.extend(fields.iter().filter_map(|field| value_kind(field).as_message().cloned()));
+        found.push(message);
+    }
+    found.iter().map(|message| message.name().to_owned()).collect()
+}
+
+/// What one of [`messages`] is; `None` if there is no such message.
+pub fn about(message: &str) -> Option<&'static str> {
+    schema::message(message).map(|message| comments::of_message(&message))
+}
+
+/// The fields of one of [`messages`]; `None` if there is no such message.
+pub fn members(message: &str) -> Option<Vec<Member>> {
+    schema::message(message).map(|message| fields(&message))
 }
 
 /// A field that people write.

@@ -15,6 +15,7 @@ use super::{
     forward::Journey,
     from_proto, limits,
     run_service::checked,
+    schemas,
 };
 use crate::{
     leader::{Ask, LedShard, RunKey, StartAsk},
@@ -78,9 +79,7 @@ pub(super) async fn start(context: &ApiContext, led: &LedShard, message: &v1::St
     let permit = context.admission.change()?;
     let (definition, digest) = (version.workflow.clone(), version.digest);
     let plan = context.plans.compile(&digest, definition.clone()).map_err(|error| errors::internal(&error))?;
-    if let Some(schema) = &plan.input_schema {
-        fits(schema, message.input.as_ref())?;
-    }
+    schemas::check_input(&plan, message.input.as_ref())?;
     let now = context.clock.now();
     let mut labels = plan.labels.clone();
     labels.extend(message.labels.clone());
@@ -120,7 +119,7 @@ pub(super) async fn start(context: &ApiContext, led: &LedShard, message: &v1::St
 }
 
 /// Refuses an input that does not fit the workflow's schema, with every violation.
-fn fits(schema: &serde_json::Value, input: Option<&v1::Payload>) -> Result<(), Status> {
+pub(super) fn fits(schema: &serde_json::Value, input: Option<&v1::Payload>) -> Result<(), Status> {
     let empty = v1::Payload::default();
     let input = input.unwrap_or(&empty);
     if !matches!(input.encoding.as_str(), "" | "json") {
@@ -129,7 +128,9 @@ fn fits(schema: &serde_json::Value, input: Option<&v1::Payload>) -> Result<(), S
     }
     let value = match input.data.is_empty() {
         true => serde_json::Value::Null,
-        false => serde_json::from_slice(&input.data).map_err(|error| errors::invalid(vec![("input".into(), format!("is not JSON: {error}"))]))?,
+        false => {
+            serde_json::from_slice(&input.data).map_err(|error| errors::invalid(vec![("input".into(), format!("is not JSON: {error}"))]))?
+        }
     };
     // It compiled when it was applied.
     let schema = quorus_spec::Schema::compile(schema).map_err(|why| errors::internal(&std::io::Error::other(why)))?;
@@ -139,7 +140,7 @@ fn fits(schema: &serde_json::Value, input: Option<&v1::Payload>) -> Result<(), S
 }
 
 /// The version to start with, at least as new as the request wants it.
-async fn definition(context: &ApiContext, message: &v1::StartRunRequest) -> Result<WorkflowVersion, Status> {
+pub(super) async fn definition(context: &ApiContext, message: &v1::StartRunRequest) -> Result<WorkflowVersion, Status> {
     let mut view = context.system.subscribe();
     let new_enough = view.wait_for(|view| view.revision >= message.min_revision);
     if !matches!(tokio::time::timeout(REVISION_WITHIN, new_enough).await, Ok(Ok(_))) {
@@ -160,7 +161,7 @@ pub(super) async fn version_of(context: &ApiContext, namespace: &str, name: &str
 }
 
 /// The versions of the workflows that a plan's steps start, as they are now. One that is not there yet is looked for when its step begins.
-fn pinned(context: &ApiContext, plan: &Plan) -> Result<BTreeMap<String, u64>, Status> {
+pub(super) fn pinned(context: &ApiContext, plan: &Plan) -> Result<BTreeMap<String, u64>, Status> {
     let mut pinned = BTreeMap::new();
     for step in &plan.steps {
         if let PlannedKind::Workflow(child) = &step.kind
@@ -185,25 +186,7 @@ fn derived_run_id(namespace: &str, request_id: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use quorus_proto::v1::Payload;
-    use serde_json::json;
-    use tonic_types::StatusExt as _;
-
-    use super::{derived_run_id, fits};
-
-    #[test]
-    fn an_input_that_does_not_fit_is_refused_with_every_violation() {
-        let schema = json!({"type": "object", "required": ["version"], "properties": {"regions": {"items": {"type": "string"}}}});
-        let input = |data: &'static [u8]| Payload { data: data.into(), encoding: String::new() };
-        assert!(fits(&schema, Some(&input(br#"{"version": 1, "regions": ["a"]}"#))).is_ok());
-        let status = fits(&schema, Some(&input(br#"{"regions": ["a", 2]}"#))).unwrap_err();
-        let mut fields: Vec<String> =
-            status.get_details_bad_request().unwrap().field_violations.into_iter().map(|violation| violation.field).collect();
-        fields.sort();
-        assert_eq!(fields, ["input", "input.regions[1]"]);
-        assert!(fits(&schema, None).is_err(), "nothing is null, which is no object");
-        assert!(fits(&schema, Some(&Payload { data: "x".into(), encoding: "aes".into() })).is_err());
-    }
+    use super::derived_run_id;
 
     #[test]
     fn a_repeated_request_means_the_same_run() {

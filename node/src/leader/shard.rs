@@ -16,12 +16,13 @@ use bytes::Bytes;
 use prost::Message as _;
 use quorus_engine::StepStatus;
 use quorus_proto::log;
-use quorus_raft::{Group, disk::Disk};
+use quorus_raft::{Group, Peers, disk::Disk};
 use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
 use tokio::time::Instant;
 
 use super::{
     LedShard, OwingSender, PlanCache, PlanError, RunKey,
+    courier::{Courier, CourierArguments, Post},
     proposer::Proposer,
     run_actor::{RunActor, RunArguments, Wake},
     timers::{TimerMessage, Timers, TimersArguments},
@@ -63,6 +64,8 @@ pub struct LeaderContext {
     pub cancel_grace: Duration,
     /// The way to group 0's leader.
     pub port: SystemPort,
+    /// Ways to nodes.
+    pub peers: Arc<Peers>,
     /// Source of seeds for decisions.
     pub seeds: AtomicU64,
 }
@@ -199,9 +202,12 @@ impl ShardState {
         let (queued, leased) = (waiting.len(), leases.len());
         let led = LedShard::new(shard, term, self.group.clone(), myself.clone());
         let dispatcher = self.context.dispatcher.clone();
-        let with = TimersArguments { led: led.clone(), store, clock: self.context.clock.clone(), dispatcher };
+        let with = TimersArguments { led: led.clone(), store: store.clone(), clock: self.context.clock.clone(), dispatcher };
         let (timers, _) = Actor::spawn_linked(None, Timers, with, myself.get_cell()).await?;
-        let (owing, _) = OwingSender::new();
+        let (owing, told) = OwingSender::new();
+        let election_max = self.context.dispatcher.times().election_max;
+        let with = CourierArguments { led: led.clone(), store, post: Arc::new(Post::of(&self.context)), owing: told, election_max };
+        Actor::spawn_linked(None, Courier, with, myself.get_cell()).await?;
         self.open = Some(Open { led: led.clone(), proposer: Proposer::start(self.group.clone(), term), timers, owing });
         self.context.dispatcher.adopt(led, waiting, leases);
         myself.send_interval(SWEEP, || ShardMessage::Sweep);
@@ -292,7 +298,7 @@ impl ShardState {
 
     async fn stopped(&mut self, myself: &ActorRef<ShardMessage>, actor: ActorId) -> Result<(), ActorProcessingErr> {
         let Some(key) = self.runs.remove(&actor) else {
-            return Err("the shard's timers stopped".into());
+            return Err("the shard's timers or its courier stopped".into());
         };
         metrics::gauge!(names::RUN_ACTORS).decrement(1.0);
         let forgotten = self.open.as_ref().is_none_or(|open| open.led.forget(&key));

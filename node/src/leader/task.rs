@@ -36,6 +36,7 @@ pub(crate) fn task(plan: &Plan, info: &RunInfo, state: &StepState, name: &LeaseN
         tracestate: info.tracestate.clone(),
         labels: planned.labels.clone(),
         shard: name.shard,
+        secrets: task.secrets.clone(),
     })
 }
 

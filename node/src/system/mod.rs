@@ -36,7 +36,7 @@ pub use flow::{
 pub(crate) use flow::{answer_from_proto, answer_to_proto, command_from_proto, command_to_proto};
 pub use replica::SystemReplica;
 pub use store::{SystemStore, SystemView};
-pub use workflow::{WorkflowPage, WorkflowVersion};
+pub use workflow::{VersionPage, WorkflowPage, WorkflowVersion};
 
 /// The system group.
 pub const SYSTEM_GROUP: quorus_raft::GroupId = 0;

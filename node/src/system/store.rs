@@ -11,7 +11,7 @@ use tokio::sync::{broadcast, watch};
 use quorus_engine::RunUid;
 
 use super::{
-    ClusterInfo, FlowState, SlotKey, SlotNews, SlotRun, SlotStanding, SlotUse, WorkflowPage, WorkflowVersion, cluster,
+    ClusterInfo, FlowState, SlotKey, SlotNews, SlotRun, SlotStanding, SlotUse, VersionPage, WorkflowPage, WorkflowVersion, cluster,
     flow::{self, FlowFeed},
     revision, workflow,
 };
@@ -136,6 +136,14 @@ impl SystemStore {
             // The disk stops the node on its own; until then the old state stands.
             tracing::error!(%error, "limits and switches can't be read");
         }
+    }
+
+    /// At most `limit` versions of a workflow older than `before` (0: all), the newest first.
+    ///
+    /// # Errors
+    /// If the disk fails, or holds what this version can't read.
+    pub fn list_versions(&self, namespace: &str, name: &str, before: u64, limit: usize) -> Result<VersionPage, StoreError> {
+        workflow::versions(&*self.disk.view(), namespace, name, before, limit)
     }
 
     pub(super) fn disk(&self) -> &dyn Disk {
