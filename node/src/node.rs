@@ -32,9 +32,11 @@ use crate::{
     net::StaticNet,
     observe::{Http, Readiness},
     replica::ShardReplica,
+    schedules,
     server::{self, Server},
     supervisor::{NodeMessage, NodeSupervisor},
     system::{ClusterInfo, NodeInfo, SYSTEM_GROUP, SystemCommand, SystemReplica, SystemStore},
+    triggers::Hooks,
 };
 
 /// How far two machines' clocks may be apart.
@@ -101,7 +103,8 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
     let listen_error = |address| move |source| Error::Listen { address, source };
     let listener = TcpListener::bind(config.listen).map_err(listen_error(config.listen))?;
     let http = Http::bind(config.http_listen).map_err(listen_error(config.http_listen))?;
-    http.spawn(readiness.clone(), stop.clone()).map_err(listen_error(config.http_listen))?;
+    let hooks = Hooks::default();
+    http.spawn(readiness.clone(), hooks.router(), stop.clone()).map_err(listen_error(config.http_listen))?;
 
     let path = config.node.data_dir.join("db");
     let data_error = |source| Error::DataFolder { path: path.clone(), source };
@@ -176,7 +179,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
         liveness: liveness.clone(),
         admission: Admission::new(config.limits.changes, config.limits.reads, config.limits.watches, config.limits.workers),
     });
-    let server = Server { api, prober: prober.clone(), dispatcher: dispatcher.clone(), times, draining: draining.clone() };
+    let server = Server { api: api.clone(), prober: prober.clone(), dispatcher: dispatcher.clone(), times, draining: draining.clone() };
     let mut server = server.start(listener, &stop)?;
 
     let opened = async {
@@ -195,7 +198,11 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
         root.cast(NodeMessage::Opened(group.clone())).map_err(|error| Error::Supervisor(error.to_string()))?;
     }
     balance::start(config.node.id, host.clone(), system, liveness.clone(), draining.clone());
+    if let Some(group) = host.group(SYSTEM_GROUP) {
+        schedules::start(api.clone(), group, draining.clone());
+    }
     wait_for_leaders(&groups, &shutdown).await;
+    hooks.open(api);
     ready.pass();
     server.set_serving(true).await;
     tracing::info!(node = config.node.id, cluster = %cluster_id, shards = groups.len(), "ready");

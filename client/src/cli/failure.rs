@@ -89,6 +89,8 @@ fn hint(error: &Error) -> &'static str {
         }
         (_, "WORKFLOW_NOT_FOUND") => "see `quorus workflows list`, and `quorus apply -f FILE` to make a workflow known",
         (_, "RUN_NOT_FOUND") => "see `quorus runs list`; runs belong to a namespace (-n)",
+        (_, "SCHEDULE_NOT_FOUND") => "see `quorus schedules list`; schedules belong to a namespace (-n)",
+        (_, "TRIGGER_NOT_FOUND") => "see `quorus triggers list`; triggers belong to a namespace (-n)",
         (_, "RUN_EXISTS") => "choose another --id, or say what to do with --on-conflict or --on-reuse",
         (_, "RUN_ENDED") => "see `quorus runs describe`",
         (_, "PAYLOAD_TOO_LARGE") => "values are at most 2 MiB; put large things elsewhere and pass a reference",

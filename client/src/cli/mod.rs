@@ -19,12 +19,16 @@ mod import;
 mod plan;
 mod progress;
 mod render;
+mod resource;
 mod runs;
+mod schedule_view;
+mod schedules;
 mod source;
 mod start;
 mod table;
 mod term;
 mod text;
+mod triggers;
 mod validate;
 mod version;
 mod view;
@@ -66,6 +70,12 @@ enum Command {
     /// List, show, watch and stop runs
     #[command(subcommand)]
     Runs(runs::Command),
+    /// Start runs by the clock
+    #[command(subcommand, visible_alias = "schedule")]
+    Schedules(schedules::Command),
+    /// Start runs by events from outside
+    #[command(subcommand, visible_alias = "trigger")]
+    Triggers(triggers::Command),
     /// Execute tasks
     #[command(subcommand)]
     Worker(worker::Command),
@@ -111,6 +121,8 @@ async fn run(command: Command, globals: &Globals) -> Result<(), Failure> {
         Command::Workflows(command) => workflows::run(command, globals).await,
         Command::Start(args) => start::run(args, globals).await,
         Command::Runs(command) => runs::run(command, globals).await,
+        Command::Schedules(command) => schedules::run(command, globals).await,
+        Command::Triggers(command) => triggers::run(command, globals).await,
         Command::Worker(command) => worker::run(command, globals).await,
         Command::Import(command) => import::run(&command, globals),
         Command::Cluster(command) => cluster::run(command, globals).await,

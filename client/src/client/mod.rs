@@ -9,6 +9,7 @@
 mod call;
 mod methods;
 mod options;
+mod schedules;
 mod watch;
 
 use std::sync::{Arc, atomic::AtomicUsize};

@@ -23,7 +23,7 @@ pub use command::*;
 pub use decide::{Decisions, apply, decide};
 pub use definition::*;
 pub use event::*;
-pub use expr::EvaluationError;
+pub use expr::{EvaluationError, FreeExpression, FreeTemplate};
 pub use fold::{StateMut, fold};
 pub use id::*;
 pub use payload::*;

@@ -48,6 +48,12 @@ pub(crate) enum Family {
     WorkflowVersion = b'W',
     /// Group 0: index of the last applied entry.
     Revision = b'V',
+    /// Group 0: schedules.
+    Schedule = b'k',
+    /// Group 0: firings of schedules.
+    Firing = b'y',
+    /// Group 0: triggers.
+    Trigger = b'g',
 }
 
 /// Builds a key.

@@ -13,13 +13,18 @@
 //! | `workflow` | `[0]'L'[namespace 0][name]` | `log.StoredWorkflow`, kept after a deletion |
 //! | `workflow` | `[0]'W'[namespace 0][name 0][version u64]` | `log.StoredWorkflowVersion`, until deleted |
 //! | `revision` | `[0]'V'` | index of the last applied command, u64 |
+//! | `schedule` | `[0]'k'[namespace 0][name]` | `log.StoredSchedule` |
+//! | `firing` | `[0]'y'[namespace 0][name 0][number u64]` | `v1.Firing`, the latest of each schedule |
+//! | `trigger` | `[0]'g'[namespace 0][name]` | `log.StoredTrigger` |
 
 mod cluster;
 mod command;
 mod overlay;
 mod replica;
 mod revision;
+mod schedule;
 mod store;
+mod trigger;
 mod workflow;
 
 #[cfg(test)]
@@ -28,7 +33,9 @@ mod tests;
 pub use cluster::{ClusterInfo, NodeInfo, PlacementInfo, ReplicaInfo};
 pub use command::{AddressVerdict, SystemAnswer, SystemCommand, WorkflowApplied};
 pub use replica::SystemReplica;
+pub use schedule::{FIRINGS_KEPT, ScheduleKey, SchedulePage};
 pub use store::{SystemStore, SystemView};
+pub use trigger::TriggerPage;
 pub use workflow::{WorkflowPage, WorkflowVersion};
 
 /// The system group.

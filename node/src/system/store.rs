@@ -5,10 +5,16 @@
 
 use std::sync::Arc;
 
+use quorus_proto::{
+    log::{StoredSchedule, StoredTrigger},
+    v1::Firing,
+};
 use quorus_raft::{Index, disk::Disk};
 use tokio::sync::watch;
 
-use super::{ClusterInfo, WorkflowPage, WorkflowVersion, cluster, revision, workflow};
+use super::{
+    ClusterInfo, ScheduleKey, SchedulePage, TriggerPage, WorkflowPage, WorkflowVersion, cluster, revision, schedule, trigger, workflow,
+};
 use crate::store::StoreError;
 
 /// Reads the state of the system group. Cheap to clone.
@@ -16,6 +22,8 @@ use crate::store::StoreError;
 pub struct SystemStore {
     disk: Arc<dyn Disk>,
     published: Arc<watch::Sender<SystemView>>,
+    /// Counts changes of schedules, so that whoever fires them looks at them again.
+    schedules: Arc<watch::Sender<u64>>,
 }
 
 /// What is kept in memory.
@@ -34,7 +42,7 @@ impl SystemStore {
     /// If the disk fails, or holds what this version can't read.
     pub fn open(disk: Arc<dyn Disk>) -> Result<Self, StoreError> {
         let view = read_view(&*disk)?;
-        Ok(Self { disk, published: Arc::new(watch::Sender::new(view)) })
+        Ok(Self { disk, published: Arc::new(watch::Sender::new(view)), schedules: Arc::default() })
     }
 
     /// What is kept in memory, now.
@@ -73,6 +81,71 @@ impl SystemStore {
         workflow::page(&*self.disk.view(), namespace, after, limit)
     }
 
+    /// A schedule.
+    ///
+    /// # Errors
+    /// If the disk fails, or holds what this version can't read.
+    pub fn schedule(&self, key: &ScheduleKey) -> Result<Option<StoredSchedule>, StoreError> {
+        schedule::get(&*self.disk.view(), key)
+    }
+
+    /// The names of all schedules.
+    ///
+    /// # Errors
+    /// If the disk fails, or holds what this version can't read.
+    pub fn schedule_keys(&self) -> Result<Vec<ScheduleKey>, StoreError> {
+        schedule::keys(&*self.disk.view())
+    }
+
+    /// At most `limit` schedules whose names come after `after`, by name.
+    ///
+    /// # Errors
+    /// If the disk fails, or holds what this version can't read.
+    pub fn list_schedules(&self, namespace: &str, after: Option<&str>, limit: usize) -> Result<SchedulePage, StoreError> {
+        schedule::page(&*self.disk.view(), namespace, after, limit)
+    }
+
+    /// A firing of a schedule.
+    ///
+    /// # Errors
+    /// If the disk fails, or holds what this version can't read.
+    pub fn firing(&self, key: &ScheduleKey, number: u64) -> Result<Option<Firing>, StoreError> {
+        schedule::firing(&*self.disk.view(), key, number)
+    }
+
+    /// Firings of a schedule with numbers below `before`, the newest first, until `visitor` has enough.
+    ///
+    /// # Errors
+    /// If the disk fails, or holds what this version can't read.
+    pub fn visit_firings(&self, key: &ScheduleKey, before: u64, visitor: impl FnMut(Firing) -> bool) -> Result<(), StoreError> {
+        schedule::visit_firings(&*self.disk.view(), key, before, visitor)
+    }
+
+    /// Follows changes of schedules by anybody but the leader that fires them.
+    pub fn watch_schedules(&self) -> watch::Receiver<u64> {
+        self.schedules.subscribe()
+    }
+
+    /// A trigger.
+    ///
+    /// # Errors
+    /// If the disk fails, or holds what this version can't read.
+    pub fn trigger(&self, namespace: &str, name: &str) -> Result<Option<StoredTrigger>, StoreError> {
+        trigger::get(&*self.disk.view(), namespace, name)
+    }
+
+    /// At most `limit` triggers whose names come after `after`, by name.
+    ///
+    /// # Errors
+    /// If the disk fails, or holds what this version can't read.
+    pub fn list_triggers(&self, namespace: &str, after: Option<&str>, limit: usize) -> Result<TriggerPage, StoreError> {
+        trigger::page(&*self.disk.view(), namespace, after, limit)
+    }
+
+    pub(super) fn schedules_changed(&self) {
+        self.schedules.send_modify(|count| *count += 1);
+    }
+
     pub(super) fn disk(&self) -> &dyn Disk {
         &*self.disk
     }
@@ -92,6 +165,7 @@ impl SystemStore {
     /// Reads everything again: the disk was changed by other hands.
     pub(super) fn reload(&self) -> Result<(), StoreError> {
         self.published.send_replace(read_view(&*self.disk)?);
+        self.schedules_changed();
         Ok(())
     }
 }

@@ -8,3 +8,4 @@ mod harness;
 mod imported;
 mod outages;
 mod refusals;
+mod schedules;

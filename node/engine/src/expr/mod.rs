@@ -21,6 +21,7 @@ mod duration;
 mod env;
 mod error;
 mod expression;
+mod free;
 mod path;
 mod template;
 
@@ -29,5 +30,6 @@ pub(crate) use cost::{BYTES_PER_ROUND, ROUNDS_MAX};
 pub(crate) use duration::{format_timestamp, parse_duration, parse_timestamp};
 pub use error::EvaluationError;
 pub(crate) use expression::{Expression, Scope};
+pub use free::{FreeExpression, FreeTemplate};
 pub(crate) use path::Root;
 pub(crate) use template::{Place, Template};

@@ -219,7 +219,7 @@ impl Compiler<'_> {
 }
 
 /// Where the `}` is that ends the expression: not one in a string, and not one of a map.
-fn expression_length(text: &str) -> Option<usize> {
+pub(super) fn expression_length(text: &str) -> Option<usize> {
     let mut depth = 0_usize;
     let mut quote: Option<char> = None;
     let mut escaped = false;
