@@ -185,3 +185,130 @@ fn the_history_is_bounded_and_goes_with_the_schedule() {
     assert_eq!(left, 0);
     assert_eq!(group.change(Change::Delete(DeleteSchedule {})).verdict(), Verdict::Unknown);
 }
+
+#[test]
+fn commands_and_state_keep_their_bytes() {
+    use prost_types::Timestamp as WireTime;
+    use quorus_proto::log::{ApplyTrigger, ChangeTrigger, PauseTrigger, StoredTrigger, change_trigger};
+
+    use crate::{codec::golden, system::SystemCommand};
+
+    let who = || Some(Principal { subject: "ada".into(), ..Principal::default() });
+    let (namespace, name) = (|| "default".to_owned(), || "nightly".to_owned());
+    let bytes = || Bytes::from_static(b"definition");
+    let digest = || Bytes::from_static(&[7; 32]);
+    let range = ScheduleRange { id: "b1".into(), done_until_ms: 5, until_ms: 9, overlap: 3, principal: who() };
+    let time = |seconds| Some(WireTime { seconds, nanos: 5_000_000 });
+    let firing = Firing {
+        number: 3,
+        scheduled_at: time(10),
+        skipped_until: time(20),
+        count: 2,
+        due_at: time(11),
+        status: FiringStatus::Skipped.into(),
+        reason: "overlap".into(),
+        message: "a run is going on".into(),
+        run_id: "nightly-1".into(),
+        cause: FiringCause::Backfill.into(),
+        decided_at: time(12),
+        started_at: time(13),
+        requested_by: who(),
+        overlap: OverlapPolicy::BufferOne.into(),
+    };
+    let decide = DecideFirings {
+        expected_version: 4,
+        decided_until_ms: 1000,
+        firings: vec![firing.clone()],
+        updates: vec![firing.clone()],
+        ended_runs: vec!["r".into()],
+        backfills: vec![range.clone()],
+    };
+    let change = |change| {
+        SystemCommand::ChangeSchedule(
+            ChangeSchedule { namespace: namespace(), name: name(), principal: who(), change: Some(change) }.into(),
+        )
+    };
+    let fire = FireSchedule { request_id: "q".into(), run_id: "r".into(), overlap: 1 };
+    let commands = [
+        (
+            "system_apply_schedule_v1",
+            SystemCommand::ApplySchedule(ApplySchedule {
+                namespace: namespace(),
+                name: name(),
+                definition: bytes(),
+                digest: digest(),
+                principal: who(),
+            }),
+        ),
+        ("system_delete_schedule_v1", change(Change::Delete(DeleteSchedule {}))),
+        ("system_pause_schedule_v1", change(Change::Pause(PauseSchedule { reason: "why".into() }))),
+        ("system_resume_schedule_v1", change(Change::Resume(ResumeSchedule {}))),
+        ("system_fire_schedule_v1", change(Change::Fire(fire))),
+        ("system_backfill_schedule_v1", change(Change::Backfill(BackfillSchedule { request_id: "q".into(), range: Some(range.clone()) }))),
+        ("system_decide_firings_v1", change(Change::Decide(decide))),
+        (
+            "system_apply_trigger_v1",
+            SystemCommand::ApplyTrigger(ApplyTrigger {
+                namespace: namespace(),
+                name: name(),
+                definition: bytes(),
+                digest: digest(),
+                principal: who(),
+            }),
+        ),
+        (
+            "system_pause_trigger_v1",
+            SystemCommand::ChangeTrigger(ChangeTrigger {
+                namespace: namespace(),
+                name: name(),
+                principal: who(),
+                change: Some(change_trigger::Change::Pause(PauseTrigger { reason: "why".into() })),
+            }),
+        ),
+    ];
+    let at = Timestamp(1_700_000_000_123);
+    for (name, command) in commands {
+        let bytes = command.encode(at);
+        golden::check(name, &bytes);
+        assert_eq!(SystemCommand::decode(bytes).unwrap(), (at, command));
+    }
+    let pause = Some(StoredPause { since_ms: 7, principal: who(), reason: "why".into() });
+    let state = StoredSchedule {
+        definition: bytes(),
+        digest: digest(),
+        uid: 1,
+        version: 2,
+        revision: 3,
+        created_by: who(),
+        created_at_ms: 4,
+        applied_by: who(),
+        applied_at_ms: 5,
+        decided_until_ms: 6,
+        pause: pause.clone(),
+        pauses: vec![PauseWindow { after_ms: 1, until_ms: 2 }],
+        last_firing: 8,
+        starting: vec![7, 8],
+        waiting: 6,
+        active_runs: vec!["r".into()],
+        backfills: vec![range],
+        requests: vec!["q".into()],
+        started_total: 9,
+        skipped_total: 10,
+        failed_total: 11,
+        asked: vec![firing.clone()],
+    };
+    golden::check("system_schedule_v1", &state.encode_to_vec());
+    golden::check("system_firing_v1", &firing.encode_to_vec());
+    let trigger = StoredTrigger {
+        definition: bytes(),
+        digest: digest(),
+        uid: 1,
+        revision: 3,
+        created_by: who(),
+        created_at_ms: 4,
+        applied_by: who(),
+        applied_at_ms: 5,
+        pause,
+    };
+    golden::check("system_trigger_v1", &trigger.encode_to_vec());
+}
