@@ -186,7 +186,6 @@ pub(crate) struct Backfill {
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(crate) enum Overlap {
     /// The firing is skipped
-    #[value(alias = "skip")]
     Skip,
     /// One firing waits for the end of the run
     #[value(alias = "buffer_one")]

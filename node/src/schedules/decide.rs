@@ -84,7 +84,7 @@ pub(crate) fn decide(moment: &Moment<'_>) -> Decision {
     let (decided_until, wake) = deciding.due();
     let backfills = deciding.backfills();
     let crowded = deciding.room == 0;
-    let blocked = deciding.waiting.is_some() || (backfills.in_the_way && !crowded);
+    let blocked = (deciding.waiting.is_some() && !deciding.held()) || (backfills.in_the_way && !crowded);
     let Deciding { firings, updates, .. } = deciding;
     // That runs have ended is worth no record of its own: it can be looked up again.
     let nothing = firings.is_empty() && updates.is_empty() && backfills.changed.is_empty();
@@ -126,9 +126,9 @@ struct Deciding<'a> {
 }
 
 impl Deciding<'_> {
-    /// Nothing is going on any more: the firing that waited for that starts.
+    /// Nothing is going on any more: the firing that waited for that starts, unless the schedule is paused.
     fn wake_waiting(&mut self) {
-        if self.busy || self.room == 0 {
+        if self.busy || self.room == 0 || self.held() {
             return;
         }
         if let Some(Waiting::Stored(firing)) = self.waiting.take() {
@@ -136,6 +136,12 @@ impl Deciding<'_> {
             self.busy = true;
             self.room -= 1;
         }
+    }
+
+    /// The firing that waits came by itself, and the schedule is paused.
+    fn held(&self) -> bool {
+        let by_itself = self.moment.waiting.is_some_and(|firing| firing.cause() == FiringCause::Time);
+        by_itself && self.moment.state.pause.is_some() && matches!(self.waiting, Some(Waiting::Stored(_)))
     }
 
     /// What people asked for. They wait for a person's patience, so they come first.

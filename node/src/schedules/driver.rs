@@ -94,9 +94,9 @@ impl Driver {
         }
         let mut agenda: BTreeMap<ScheduleKey, Turn> = BTreeMap::new();
         let mut work: JoinSet<(ScheduleKey, Turn)> = JoinSet::new();
-        changes.mark_changed();
+        let mut stale = true;
         loop {
-            if changes.has_changed().unwrap_or(false) {
+            if std::mem::take(&mut stale) {
                 changes.borrow_and_update();
                 self.read_agenda(&mut agenda).await;
             }
@@ -112,11 +112,24 @@ impl Driver {
             }
             let sleep = if work.len() < AT_WORK_MAX { sleep_until(&agenda, self.context.clock.now()) } else { SLEEP_MAX };
             tokio::select! {
-                Some(done) = work.join_next() => if let Ok((key, next)) = done {
-                    let next = if agenda.get(&key) == Some(&Turn::Now(true)) { Turn::At(now) } else { next };
-                    agenda.entry(key).and_modify(|turn| *turn = next);
+                Some(done) = work.join_next() => match done {
+                    Ok((key, next)) => {
+                        let next = if agenda.get(&key) == Some(&Turn::Now(true)) { Turn::At(now) } else { next };
+                        agenda.entry(key).and_modify(|turn| *turn = next);
+                    }
+                    // One that panicked must not be forgotten; that others get a second look at a time does no harm, since only one is recorded.
+                    Err(error) => {
+                        tracing::error!(%error, "work on a schedule ended in a panic");
+                        let later = Turn::At(Timestamp(now.0 + i64::try_from(AFTER_FAULT.as_millis()).unwrap_or(0)));
+                        agenda.values_mut().filter(|turn| matches!(turn, Turn::Now(_))).for_each(|turn| *turn = later);
+                    }
                 },
-                changed = changes.changed() => if changed.is_err() { return },
+                changed = changes.changed() => {
+                    stale = true;
+                    if changed.is_err() {
+                        return;
+                    }
+                }
                 () = tokio::time::sleep(sleep) => {}
             }
         }

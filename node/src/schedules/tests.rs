@@ -214,6 +214,18 @@ fn a_pause_is_told_when_it_is_over() {
 }
 
 #[test]
+fn what_waits_for_the_end_of_a_run_waits_for_the_end_of_a_pause_too() {
+    let mut world = World::every_minute("buffer_one");
+    assert_eq!(world.step("2026-11-24T00:01:00Z"), [started(1)]);
+    assert_eq!(world.step("2026-11-24T00:02:00Z"), [waits(2)]);
+    world.state.pause = Some(StoredPause { since_ms: at("2026-11-24T00:02:30Z").0, ..StoredPause::default() });
+    world.end("s-20261124T000100Z");
+    assert_eq!(world.look(at("2026-11-24T00:02:40Z")), Decision::default());
+    world.state.pause = None;
+    assert_eq!(world.step("2026-11-24T00:02:50Z"), [started(2)]);
+}
+
+#[test]
 fn a_pause_inside_of_an_outage_splits_what_is_told() {
     let mut world = World::new("every: 1m, overlap: allow, catch_up_window: 1m");
     world.state.pauses.push(PauseWindow { after_ms: at("2026-11-24T00:02:30Z").0, until_ms: at("2026-11-24T00:04:30Z").0 });
