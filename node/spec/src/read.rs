@@ -13,9 +13,10 @@ use crate::{
     header,
     node::Value,
     parse::{Document, parse},
-    resource, schema,
+    schema,
     source_map::SourceMap,
     span::Span,
+    typed,
     walk::Walk,
 };
 
@@ -85,7 +86,7 @@ pub(crate) fn read_message(text: &str, name: &str, descriptor: &MessageDescripto
     let (message, mut read) = examine(document, source, descriptor, &noun);
     if let Some(message) = &message {
         let text = |name: &str| message.get_field_by_name(name).and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default();
-        read.add(&resource::check_kind(&text("api_version"), &text("kind"), kind));
+        read.add(&typed::check_kind(&text("api_version"), &text("kind"), kind));
     }
     (message, read)
 }

@@ -31,7 +31,7 @@ pub(crate) fn workflow() -> MessageDescriptor {
 }
 
 /// A message by its full name.
-pub(crate) fn message(name: &str) -> Option<MessageDescriptor> {
+pub(crate) fn by_full_name(name: &str) -> Option<MessageDescriptor> {
     POOL.get_message_by_name(name)
 }
 

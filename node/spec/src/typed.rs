@@ -1,4 +1,4 @@
-//! Definitions that are no workflows (schedules, triggers, limits), in the same form and with the same reader.
+//! Definitions of one kind that are no workflows (schedules, triggers), in the same form and with the same reader.
 //!
 //! The message says what its fields are called and take; what it means is for its owner to check.
 
@@ -17,29 +17,12 @@ use crate::{
 /// # Errors
 /// Everything that is wrong with the text, in its order.
 pub fn read_resource<M: Message + Name + Default>(text: &str, name: &str, kind: &str) -> Result<M, Vec<Diagnostic>> {
-    read_resource_with(text, name, kind, |_: &M| Vec::new())
-}
-
-/// The same, and what `check` finds in the message is added at its places.
-///
-/// # Errors
-/// The same as [`read_resource`].
-pub fn read_resource_with<M: Message + Name + Default>(
-    text: &str,
-    name: &str,
-    kind: &str,
-    check: impl FnOnce(&M) -> Vec<Problem>,
-) -> Result<M, Vec<Diagnostic>> {
-    let Some(descriptor) = schema::message(&M::full_name()) else {
+    let Some(descriptor) = schema::by_full_name(&M::full_name()) else {
         // Only a message of another crate is not among the descriptors.
         return Err(Vec::new());
     };
-    let (message, mut read) = read_message(text, name, &descriptor, kind);
-    let message: Option<M> = message.and_then(|message| message.transcode_to().ok());
-    if let Some(message) = &message {
-        read.add(&check(message));
-    }
-    match message {
+    let (message, read) = read_message(text, name, &descriptor, kind);
+    match message.and_then(|message| message.transcode_to().ok()) {
         Some(message) if !read.diagnostics.iter().any(Diagnostic::is_error) => Ok(message),
         _ => Err(read.into_diagnostics()),
     }
@@ -47,20 +30,9 @@ pub fn read_resource_with<M: Message + Name + Default>(
 
 /// Places problems that were found elsewhere, for example by a node, in the text in which the definition was written.
 pub fn place_problems<M: Message + Name + Default>(text: &str, name: &str, kind: &str, problems: &[Problem]) -> Vec<Diagnostic> {
-    let Some(descriptor) = schema::message(&M::full_name()) else { return Vec::new() };
+    let Some(descriptor) = schema::by_full_name(&M::full_name()) else { return Vec::new() };
     let (_, read): (_, Read) = read_message(text, name, &descriptor, kind);
     problems.iter().map(|problem| read.locate(problem)).collect()
-}
-
-/// What a document says it is, so that files of several kinds can be told apart; `None` if it doesn't say.
-pub fn kind_of(text: &str) -> Option<String> {
-    let document = crate::parse::parse(text).into_iter().next()?;
-    let crate::node::Value::Map(entries) = document.root.value else { return None };
-    let kind = entries.into_iter().find(|entry| entry.key.text == "kind")?;
-    match kind.value.value {
-        crate::node::Value::Scalar(scalar) => Some(scalar.text),
-        _ => None,
-    }
 }
 
 /// The checks of what every definition starts with.
@@ -99,7 +71,6 @@ spec:
         let spec = schedule.spec.unwrap();
         assert!(matches!(spec.when, Some(When::Every(duration)) if duration.seconds == 900));
         assert_eq!(spec.run.unwrap().input.unwrap().json, r#"{"day":"${schedule.scheduled_at}"}"#);
-        assert_eq!(kind_of(NIGHTLY).as_deref(), Some("Schedule"));
     }
 
     #[test]
