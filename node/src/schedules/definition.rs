@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use prost::Message;
-use quorus_engine::{FreeTemplate, Timestamp};
+use quorus_engine::{FormulaTemplate, Timestamp};
 use quorus_proto::v1::{OverlapPolicy, RunTemplate, Schedule, ScheduleSpec, schedule_spec};
 use quorus_spec::Problem;
 use sha2::{Digest, Sha256};
@@ -32,7 +32,7 @@ pub(crate) struct Definition {
     /// Milliseconds.
     pub(crate) jitter: i64,
     pub(crate) run: RunTemplate,
-    pub(crate) input: Option<FreeTemplate>,
+    pub(crate) input: Option<FormulaTemplate>,
 }
 
 impl Definition {
@@ -245,7 +245,7 @@ impl Compiler {
         }
     }
 
-    fn run(&mut self, run: Option<&RunTemplate>) -> (RunTemplate, Option<FreeTemplate>) {
+    fn run(&mut self, run: Option<&RunTemplate>) -> (RunTemplate, Option<FormulaTemplate>) {
         let Some(run) = run else {
             self.problems.push(missing("spec.run", "add `run: {workflow: NAME}`"));
             return (RunTemplate::default(), None);
@@ -257,7 +257,7 @@ impl Compiler {
         let input = run.input.as_ref().and_then(|template| {
             let value = resource::template_value("spec.run.input", template).map_err(|problem| vec![problem]);
             let compiled = value.and_then(|value| {
-                FreeTemplate::compile(&value, ROOTS)
+                FormulaTemplate::compile(&value, ROOTS)
                     .map_err(|problems| problems.into_iter().map(|problem| resource::at("spec.run.input", problem)).collect())
             });
             compiled.map_err(|problems: Vec<Problem>| self.problems.extend(problems)).ok()

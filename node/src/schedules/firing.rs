@@ -129,7 +129,7 @@ pub(crate) fn input(key: &ScheduleKey, definition: &Definition, firing: &Firing)
         "local_time": definition.timing.local(nominal),
         "cause": cause,
     });
-    let value = template.render(json!({"schedule": schedule})).map_err(|error| error.to_string())?;
+    let value = template.render(&[Arc::new(schedule)]).map_err(|error| error.to_string())?;
     Ok(Some(v1::Payload { data: value.to_string().into(), encoding: String::new() }))
 }
 

@@ -5,7 +5,7 @@ use quorus_engine::{Principal, Timestamp};
 use quorus_proto::log;
 use quorus_raft::{Index, NodeId};
 
-use super::ClusterInfo;
+use super::{ClusterInfo, FlowAnswer, FlowCommand};
 use crate::codec::{self, CodecError};
 
 /// What the system group is told.
@@ -52,6 +52,8 @@ pub enum SystemCommand {
     ApplyTrigger(log::ApplyTrigger),
     /// Change the state of a trigger.
     ChangeTrigger(log::ChangeTrigger),
+    /// About flow control.
+    Flow(FlowCommand),
 }
 
 /// What the system group answers.
@@ -79,6 +81,8 @@ pub enum SystemAnswer {
     Schedule(Box<log::ScheduleChanged>),
     /// To `ApplyTrigger` and `ChangeTrigger`.
     Trigger(Box<log::TriggerChanged>),
+    /// To `Flow`.
+    Flow(FlowAnswer),
 }
 
 /// Which version is in force.

@@ -7,7 +7,7 @@ use quorus_engine::{Principal, Timestamp};
 use quorus_raft::{ApplyError, Entry, Index, NodeId, StateMachine, disk::Batch};
 
 use super::{
-    AddressVerdict, ClusterInfo, SystemAnswer, SystemCommand, SystemStore, WorkflowApplied, WorkflowVersion, cluster,
+    AddressVerdict, ClusterInfo, SystemAnswer, SystemCommand, SystemStore, WorkflowApplied, WorkflowVersion, cluster, flow,
     overlay::Overlay,
     revision, schedule, trigger,
     workflow::{self, WorkflowName},
@@ -27,6 +27,7 @@ struct Pending {
     revision: Index,
     /// Somebody changed a schedule; decisions of the leader don't count.
     schedules: bool,
+    flow: flow::Changes,
 }
 
 /// One command's place and time.
@@ -75,6 +76,9 @@ impl StateMachine for SystemReplica {
                 }
                 SystemCommand::ApplyTrigger(command) => SystemAnswer::Trigger(trigger::apply(&mut overlay, at, command)?.into()),
                 SystemCommand::ChangeTrigger(command) => SystemAnswer::Trigger(trigger::change(&mut overlay, at, command)?.into()),
+                SystemCommand::Flow(command) => {
+                    SystemAnswer::Flow(flow::apply(&mut overlay, at.index, at.time, command, &mut pending.flow)?)
+                }
             };
             answers.push(answer.encode());
             pending.revision = entry.index;
@@ -88,7 +92,8 @@ impl StateMachine for SystemReplica {
     }
 
     fn applied(&mut self, _index: Index) {
-        let Pending { cluster, revision, schedules } = std::mem::take(&mut self.pending);
+        let Pending { cluster, revision, schedules, flow } = std::mem::take(&mut self.pending);
+        self.store.publish_flow(flow);
         self.store.publish(cluster, revision);
         if schedules {
             self.store.schedules_changed();

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use prost::Message;
-use quorus_engine::{FreeExpression, FreeTemplate};
+use quorus_engine::{Formula, FormulaTemplate};
 use quorus_proto::v1::{AlertUnit, ConflictPolicy, EventFormat, EventRun, ReusePolicy, SecretSource, Trigger, TriggerAuth, TriggerSpec};
 use quorus_spec::Problem;
 use serde_json::Value;
@@ -20,12 +20,12 @@ pub(crate) struct Definition {
     pub(crate) format: EventFormat,
     pub(crate) per: AlertUnit,
     pub(crate) auth: TriggerAuth,
-    pub(crate) filter: Option<FreeExpression>,
-    pub(crate) event_id: Option<FreeTemplate>,
+    pub(crate) filter: Option<Formula>,
+    pub(crate) event_id: Option<FormulaTemplate>,
     pub(crate) start: EventRun,
-    pub(crate) run_id: Option<FreeTemplate>,
-    pub(crate) input: Option<FreeTemplate>,
-    pub(crate) labels: Option<FreeTemplate>,
+    pub(crate) run_id: Option<FormulaTemplate>,
+    pub(crate) input: Option<FormulaTemplate>,
+    pub(crate) labels: Option<FormulaTemplate>,
 }
 
 /// The definition's canonical bytes and their SHA-256.
@@ -166,19 +166,19 @@ impl Compiler {
         self.problems.extend(resource::check_labels("spec.start.labels", start.labels.keys()));
     }
 
-    fn condition(&mut self, path: &str, source: &str) -> Option<FreeExpression> {
+    fn condition(&mut self, path: &str, source: &str) -> Option<Formula> {
         if source.is_empty() {
             return None;
         }
-        FreeExpression::compile(source, ROOTS).map_err(|problems| self.at(path, problems)).ok()
+        Formula::compile(source, ROOTS).map_err(|problems| self.at(path, problems)).ok()
     }
 
-    fn text(&mut self, path: &str, text: &str) -> Option<FreeTemplate> {
+    fn text(&mut self, path: &str, text: &str) -> Option<FormulaTemplate> {
         if text.is_empty() { None } else { self.template(path, &Value::String(text.to_owned())) }
     }
 
-    fn template(&mut self, path: &str, value: &Value) -> Option<FreeTemplate> {
-        FreeTemplate::compile(value, ROOTS).map_err(|problems| self.at(path, problems)).ok()
+    fn template(&mut self, path: &str, value: &Value) -> Option<FormulaTemplate> {
+        FormulaTemplate::compile(value, ROOTS).map_err(|problems| self.at(path, problems)).ok()
     }
 
     fn at(&mut self, path: &str, problems: Vec<Problem>) {

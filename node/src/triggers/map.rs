@@ -1,10 +1,10 @@
 //! From an event to the start of a run. Pure, but for the name of a run that no event id gives one.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
-use quorus_engine::FreeTemplate;
+use quorus_engine::FormulaTemplate;
 use quorus_proto::v1::{Payload, Principal, StartRunRequest};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{definition::Definition, event::Event};
 use crate::resource::short_hash;
@@ -37,15 +37,15 @@ pub(crate) struct Owner<'a> {
 /// # Errors
 /// Which expression has no value, and why.
 pub(crate) fn map(owner: &Owner<'_>, definition: &Definition, event: &Event) -> Result<Mapped, String> {
-    let documents = || json!({"event": event.document});
+    let documents = [Arc::new(event.document.clone())];
     let told = |what: &str, error: String| format!("{what}: {error}");
     let event_id = match &definition.event_id {
-        Some(template) => Some(text("event_id", template, documents())?),
+        Some(template) => Some(text("event_id", template, &documents)?),
         None => event.id.clone(),
     };
     let event_id = event_id.map(|id| id.chars().take(EVENT_ID_CHARS_MAX).collect::<String>()).filter(|id| !id.is_empty());
     if let Some(filter) = &definition.filter
-        && !filter.holds(documents()).map_err(|error| told("filter", error.to_string()))?
+        && !filter.holds(&documents).map_err(|error| told("filter", error.to_string()))?
     {
         return Ok(Mapped { event_id, start: None });
     }
@@ -53,15 +53,15 @@ pub(crate) fn map(owner: &Owner<'_>, definition: &Definition, event: &Event) -> 
     let known_by = event_id.clone().unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
     let hash = short_hash(&[owner.namespace, owner.name, &known_by]);
     let run_id = match &definition.run_id {
-        Some(template) => text("start.run_id", template, documents())?,
+        Some(template) => text("start.run_id", template, &documents)?,
         None => format!("{}-{hash}", owner.name),
     };
     let input = match &definition.input {
-        Some(template) => template.render(documents()).map_err(|error| told("start.input", error.to_string()))?,
+        Some(template) => template.render(&documents).map_err(|error| told("start.input", error.to_string()))?,
         None => event.input.clone(),
     };
     let mut labels = match &definition.labels {
-        Some(template) => labels(template.render(documents()).map_err(|error| told("start.labels", error.to_string()))?),
+        Some(template) => labels(template.render(&documents).map_err(|error| told("start.labels", error.to_string()))?),
         None => BTreeMap::new(),
     };
     labels.insert(LABEL.to_owned(), owner.name.to_owned());
@@ -82,7 +82,7 @@ pub(crate) fn map(owner: &Owner<'_>, definition: &Definition, event: &Event) -> 
 }
 
 /// A value as the text of an id.
-fn text(what: &str, template: &FreeTemplate, documents: Value) -> Result<String, String> {
+fn text(what: &str, template: &FormulaTemplate, documents: &[Arc<Value>]) -> Result<String, String> {
     match template.render(documents).map_err(|error| format!("{what}: {error}"))? {
         Value::String(text) => Ok(text),
         Value::Number(number) => Ok(number.to_string()),
@@ -104,6 +104,7 @@ fn labels(value: Value) -> BTreeMap<String, String> {
 #[cfg(test)]
 mod tests {
     use quorus_proto::v1::{AlertUnit, EventFormat, Trigger};
+    use serde_json::json;
 
     use super::*;
     use crate::triggers::{

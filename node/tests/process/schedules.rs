@@ -191,6 +191,10 @@ async fn policies_pauses_and_backfills_do_what_they_say() {
         (firings.first()?.reason == "WORKFLOW_NOT_FOUND").then_some(())
     })
     .await;
+    // A workflow that a schedule starts is not deleted.
+    let request = v1::DeleteWorkflowRequest { name: "quick".to_owned(), ..Default::default() };
+    let refused = client.delete_workflow(request).await.unwrap_err();
+    assert_eq!(refused.reason(), "WORKFLOW_IN_USE", "{refused}");
     // A schedule that would never fire is refused.
     let text = "api_version: quorus/v1\nkind: Schedule\nmetadata: {name: never}\nspec: {cron: '0 0 30 2 *', run: {workflow: quick}}\n";
     let request = v1::ApplyScheduleRequest { schedule: Some(schedule(text)), ..Default::default() };
