@@ -34,9 +34,11 @@ use crate::{
     net::StaticNet,
     observe::{Http, Readiness},
     replica::ShardReplica,
+    schedules,
     server::{self, Server},
     supervisor::{NodeMessage, NodeSupervisor},
     system::{ClusterInfo, NodeInfo, SYSTEM_GROUP, SystemCommand, SystemReplica, SystemStore},
+    triggers::Hooks,
 };
 
 /// How far two machines' clocks may be apart.
@@ -112,7 +114,8 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
     let listen_error = |address| move |source| Error::Listen { address, source };
     let listener = TcpListener::bind(config.listen).map_err(listen_error(config.listen))?;
     let http = Http::bind(config.http_listen).map_err(listen_error(config.http_listen))?;
-    http.spawn(readiness.clone(), stop.clone()).map_err(listen_error(config.http_listen))?;
+    let hooks = Hooks::default();
+    http.spawn(readiness.clone(), hooks.router(), stop.clone()).map_err(listen_error(config.http_listen))?;
 
     let path = config.node.data_dir.join("db");
     let data_error = |source| Error::DataFolder { path: path.clone(), source };
@@ -206,7 +209,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
         liveness: liveness.clone(),
         admission: Admission::new(config.limits.changes, config.limits.reads, config.limits.watches, config.limits.workers),
     });
-    let server = Server { api, prober: prober.clone(), dispatcher: dispatcher.clone(), times, draining: draining.clone() };
+    let server = Server { api: api.clone(), prober: prober.clone(), dispatcher: dispatcher.clone(), times, draining: draining.clone() };
     let mut server = server.start(listener, &stop)?;
 
     let opened = async {
@@ -228,8 +231,12 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
     let reporting = stop.clone();
     tokio::spawn(async move { reporting.run_until_cancelled(permits.run()).await });
     balance::start(config.node.id, host.clone(), system, liveness.clone(), draining.clone());
+    if let Some(group) = host.group(SYSTEM_GROUP) {
+        schedules::start(api.clone(), group, draining.clone());
+    }
     start_builtin_worker(&config, boot_id, &gateway, &peers, &stop);
     wait_for_leaders(&groups, &shutdown).await;
+    hooks.open(api);
     ready.pass();
     server.set_serving(true).await;
     tracing::info!(node = config.node.id, cluster = %cluster_id, shards = groups.len(), "ready");

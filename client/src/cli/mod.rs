@@ -30,7 +30,10 @@ mod plan;
 mod progress;
 mod queues;
 mod render;
+mod resource;
 mod runs;
+mod schedule_view;
+mod schedules;
 mod schema;
 mod source;
 mod start;
@@ -40,6 +43,7 @@ mod term;
 mod testing;
 mod text;
 mod tree;
+mod triggers;
 mod validate;
 mod version;
 mod view;
@@ -90,6 +94,12 @@ enum Command {
     /// List, show, watch and stop runs
     #[command(subcommand)]
     Runs(runs::Command),
+    /// Start runs by the clock
+    #[command(subcommand, visible_alias = "schedule")]
+    Schedules(schedules::Command),
+    /// Start runs by events from outside
+    #[command(subcommand, visible_alias = "trigger")]
+    Triggers(triggers::Command),
     /// Show what waits for people
     #[command(subcommand)]
     Approvals(approvals::Command),
@@ -187,6 +197,8 @@ async fn run(command: Command, globals: &Globals) -> Result<(), Failure> {
         Command::Workflows(command) => workflows::run(command, globals).await,
         Command::Start(args) => start::run(args, globals).await,
         Command::Runs(command) => runs::run(command, globals).await,
+        Command::Schedules(command) => schedules::run(command, globals).await,
+        Command::Triggers(command) => triggers::run(command, globals).await,
         Command::Approvals(command) => approvals::run(command, globals).await,
         Command::Worker(command) => worker::run(command, globals).await,
         Command::Import(command) => import::run(&command, globals),

@@ -12,6 +12,7 @@ mod logs;
 mod lifecycle;
 mod methods;
 mod options;
+mod schedules;
 mod watch;
 
 use std::sync::{Arc, atomic::AtomicUsize};

@@ -22,12 +22,24 @@ pub mod reason {
     pub const INVALID_ARGUMENT: &str = "INVALID_ARGUMENT";
     /// There is no such workflow or version.
     pub const WORKFLOW_NOT_FOUND: &str = "WORKFLOW_NOT_FOUND";
+    /// There is no such schedule.
+    pub const SCHEDULE_NOT_FOUND: &str = "SCHEDULE_NOT_FOUND";
+    /// There is no such trigger.
+    pub const TRIGGER_NOT_FOUND: &str = "TRIGGER_NOT_FOUND";
     /// Runs or schedules use the workflow.
     pub const WORKFLOW_IN_USE: &str = "WORKFLOW_IN_USE";
     /// There is no such run.
     pub const RUN_NOT_FOUND: &str = "RUN_NOT_FOUND";
     /// A run of this id exists and the policy forbids another.
     pub const RUN_EXISTS: &str = "RUN_EXISTS";
+    /// What was posted to a trigger is not what it takes.
+    pub const INVALID_EVENT: &str = "INVALID_EVENT";
+    /// The sender of an event did not prove who it is.
+    pub const UNAUTHENTICATED: &str = "UNAUTHENTICATED";
+    /// The node does not find the secret with which it would check a sender.
+    pub const SECRET_UNAVAILABLE: &str = "SECRET_UNAVAILABLE";
+    /// The trigger takes no events for now.
+    pub const TRIGGER_PAUSED: &str = "TRIGGER_PAUSED";
     /// There is no such limit.
     pub const LIMIT_NOT_FOUND: &str = "LIMIT_NOT_FOUND";
     /// The run has ended.

@@ -12,6 +12,8 @@ pub(super) const LABELS_MAX: usize = 64;
 pub(super) const PAGE_MAX: u32 = 1000;
 /// A page of a list when nothing is said.
 pub(super) const PAGE_DEFAULT: u32 = 100;
+/// Latest firings that come with a schedule.
+pub(super) const RECENT: usize = 10;
 /// Queues of a worker.
 pub(super) const QUEUES_MAX: usize = 100;
 /// Tasks of a worker at a time.

@@ -32,6 +32,14 @@ pub const RPC_REQUESTS: &str = "quorus_rpc_requests_total";
 pub const RPC_DURATION: &str = "quorus_rpc_duration_seconds";
 /// Decisions that shared a record.
 pub const RECORD_BATCHES: &str = "quorus_record_batches";
+/// Schedules, on the node that fires them; 0 elsewhere.
+pub const SCHEDULES: &str = "quorus_schedules";
+/// Nominal times of schedules by what became of them; label `outcome`.
+pub const SCHEDULE_FIRINGS: &str = "quorus_schedule_firings_total";
+/// From the time at which a schedule was due to the start of its run.
+pub const SCHEDULE_DELAY: &str = "quorus_schedule_delay_seconds";
+/// Events that were posted to triggers; label `outcome`.
+pub const TRIGGER_EVENTS: &str = "quorus_trigger_events_total";
 /// Run actors in memory.
 pub const RUN_ACTORS: &str = "quorus_run_actors";
 /// CPU time of the process.
@@ -84,6 +92,10 @@ pub const DESCRIPTIONS: &[Description] = &[
     row(RPC_REQUESTS, Kind::Counter, "gRPC calls answered, by method and code"),
     row(RPC_DURATION, Kind::Histogram, "Seconds from a gRPC call's arrival to the head of its answer, by method"),
     row(RECORD_BATCHES, Kind::Histogram, "Decisions that shared one record of a shard's log, on its leader"),
+    row(SCHEDULES, Kind::Gauge, "Schedules, on the node that fires them; 0 on the others"),
+    row(SCHEDULE_FIRINGS, Kind::Counter, "Nominal times of schedules, by outcome: started, skipped or failed"),
+    row(SCHEDULE_DELAY, Kind::Histogram, "Seconds from the time at which a schedule was due to the start of its run"),
+    row(TRIGGER_EVENTS, Kind::Counter, "Events that were posted to triggers of this node, by outcome"),
     row(RUN_ACTORS, Kind::Gauge, "Run actors in memory; idle ones are passivated"),
     row(PROCESS_CPU, Kind::Counter, "Seconds of CPU time, user and system"),
     row(PROCESS_RESIDENT, Kind::Gauge, "Bytes of resident memory"),

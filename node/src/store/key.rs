@@ -54,6 +54,12 @@ pub(crate) enum Family {
     WorkflowVersion = b'W',
     /// Group 0: index of the last applied entry.
     Revision = b'V',
+    /// Group 0: schedules.
+    Schedule = b'K',
+    /// Group 0: firings of schedules.
+    Firing = b'Y',
+    /// Group 0: triggers.
+    Trigger = b'J',
     /// Group 0: concurrency keys that are held.
     SlotKey = b'k',
     /// Group 0: holders of a concurrency key, and who waits for it.
