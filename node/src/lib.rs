@@ -20,6 +20,7 @@ pub mod liveness;
 pub mod net;
 pub mod node;
 pub mod observe;
+pub mod query;
 pub mod replica;
 pub mod routing;
 mod serve;

@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use quorus_engine::Millis;
 use quorus_raft::{
     Group, GroupConfig, Host, Options, Peers, ProposeError, WriterMode,
     disk::{Disk, DiskError, RocksDisk, RocksOptions},
@@ -27,7 +28,7 @@ use crate::{
     dispatch::{Dispatcher, Times},
     gateway::Gateway,
     identity::{Identity, IdentityError},
-    leader::{LeaderContext, LedShards, PlanCache},
+    leader::{Exporter, LeaderContext, LedShards, PlanCache, Retention},
     liveness::Liveness,
     net::StaticNet,
     observe::{Http, Readiness},
@@ -144,6 +145,10 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
     let gateway = Gateway::start(config.node.id, &nodes, dispatcher.clone(), &peers, &stop);
     let liveness = Liveness::start(config.node.id, &cluster_id, &nodes, &peers, &stop);
     let plans = PlanCache::default();
+    let retention = Retention {
+        default: Millis(u64::try_from(config.retention.as_millis()).unwrap_or(u64::MAX)),
+        export: config.export_dir.clone().map(|folder| Arc::new(Exporter::new(folder))),
+    };
     let context = Arc::new(LeaderContext {
         node_id: config.node.id,
         boot_id: format!("{:032x}", clock.unique()),
@@ -152,6 +157,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
         dispatcher: dispatcher.clone(),
         plans: plans.clone(),
         cancel_grace: config.cancel_grace,
+        retention: retention.clone(),
         seeds: AtomicU64::new(u64::try_from(clock.unique() >> 64).unwrap_or(0)),
     });
 
@@ -175,6 +181,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
         gateway: gateway.clone(),
         liveness: liveness.clone(),
         admission: Admission::new(config.limits.changes, config.limits.reads, config.limits.watches, config.limits.workers),
+        retention,
     });
     let server = Server { api, prober: prober.clone(), dispatcher: dispatcher.clone(), times, draining: draining.clone() };
     let mut server = server.start(listener, &stop)?;

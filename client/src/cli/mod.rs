@@ -9,17 +9,21 @@
 mod api;
 mod apply;
 mod args;
+mod bulk;
 mod client;
 mod cluster;
 mod completions;
 mod describe;
 mod dynamic;
+mod export;
 mod failure;
 mod import;
+mod list;
 mod plan;
 mod progress;
 mod render;
 mod runs;
+mod select;
 mod source;
 mod start;
 mod table;
@@ -87,6 +91,7 @@ enum Command {
 /// Everything between the arguments and the exit code.
 pub(crate) fn main() -> ExitCode {
     let Cli { command, globals } = Cli::parse();
+    let globals = globals.settled();
     globals.apply_color();
     let result = match tokio::runtime::Runtime::new() {
         Ok(runtime) => {

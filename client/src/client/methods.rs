@@ -28,7 +28,7 @@ impl Client {
         }
     }
 
-    fn fill_principal(&self, principal: &mut Option<v1::Principal>) {
+    pub(super) fn fill_principal(&self, principal: &mut Option<v1::Principal>) {
         if principal.is_none() {
             principal.clone_from(&self.options().principal);
         }

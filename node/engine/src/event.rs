@@ -168,6 +168,8 @@ pub struct RunInfo {
     pub steps_total: u32,
     /// When the run times out.
     pub deadline: Option<Timestamp>,
+    /// How long it is kept after its end, if its definition says so.
+    pub retention: Option<Millis>,
 }
 
 /// Who holds a lease.

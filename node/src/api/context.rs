@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use quorus_engine::RunStatus;
+use quorus_engine::{RunStatus, RunUid};
 use quorus_proto::v1;
 use quorus_raft::{Group, GroupId, Host, NodeId, Peers, disk::Disk};
 use tonic::Status;
@@ -12,7 +12,7 @@ use crate::{
     changes::Changes,
     clock::Clock,
     gateway::Gateway,
-    leader::{LedShards, PlanCache},
+    leader::{LedShards, PlanCache, Retention},
     liveness::Liveness,
     routing,
     store::ShardStore,
@@ -45,6 +45,8 @@ pub struct ApiContext {
     pub liveness: Liveness,
     /// Room for requests.
     pub admission: Admission,
+    /// How runs are removed.
+    pub retention: Retention,
 }
 
 impl ApiContext {
@@ -81,6 +83,12 @@ impl ApiContext {
     pub fn read_run(&self, shard: GroupId, namespace: &str, run_id: &str) -> Result<Option<v1::Run>, Status> {
         let store = self.store(shard);
         let Some(uid) = store.current_uid(namespace, run_id).map_err(|error| errors::internal(&error))? else { return Ok(None) };
+        self.read_uid(shard, uid)
+    }
+
+    /// A run with its steps, by its uid.
+    pub fn read_uid(&self, shard: GroupId, uid: RunUid) -> Result<Option<v1::Run>, Status> {
+        let store = self.store(shard);
         let Some(run) = store.load_run(uid).map_err(|error| errors::internal(&error))? else { return Ok(None) };
         let plan = self.plans.get(&store, &run.info.digest).map_err(|error| errors::internal(&error))?;
         let mut wire = to_proto::run_summary(shard, &run.info, &run.head);

@@ -26,6 +26,10 @@ pub mod reason {
     pub const RUN_NOT_FOUND: &str = "RUN_NOT_FOUND";
     /// A run of this id exists and the policy forbids another.
     pub const RUN_EXISTS: &str = "RUN_EXISTS";
+    /// The request started a run that has ended and is not kept any more.
+    pub const RUN_PURGED: &str = "RUN_PURGED";
+    /// The run goes on, and only ended ones can be removed.
+    pub const RUN_NOT_ENDED: &str = "RUN_NOT_ENDED";
     /// The run has ended.
     pub const RUN_ENDED: &str = "RUN_ENDED";
     /// A payload is larger than 2 MiB.
@@ -113,6 +117,18 @@ pub fn overloaded(what: &str) -> Status {
 /// There is no such run.
 pub fn run_not_found(namespace: &str, run_id: &str) -> Status {
     status(Code::NotFound, reason::RUN_NOT_FOUND, format!("there is no run {run_id:?} in namespace {namespace:?}"))
+}
+
+/// The run that a repeated request started is not kept any more.
+pub fn run_purged(run_id: &str, uid: quorus_engine::RunUid) -> Status {
+    let message = format!("the request started run {run_id:?} ({uid}), which has ended and is not kept any more; nothing was started now");
+    status(Code::NotFound, reason::RUN_PURGED, message)
+}
+
+/// The run goes on, or owes something to another one.
+pub fn run_not_ended(run_id: &str) -> Status {
+    let message = format!("run {run_id:?} has not ended, or another run has yet to hear of its end; only then it can be removed");
+    status(Code::FailedPrecondition, reason::RUN_NOT_ENDED, message)
 }
 
 /// There is no such workflow.

@@ -57,6 +57,7 @@ fn info() -> RunInfo {
         tracestate: "k=v".into(),
         steps_total: 4,
         deadline: Some(Timestamp(9_000)),
+        retention: None,
     }
 }
 

@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 use prost::Message;
-use quorus_engine::{RunInfo, RunUid, Timestamp};
+use quorus_engine::{Millis, RunInfo, RunUid, Timestamp};
 use quorus_proto::log;
 
 use super::{CodecError, decode, digest_from_proto, payload_from_proto, payload_to_proto, principal_from_proto, principal_to_proto};
@@ -42,6 +42,7 @@ pub fn info_from_proto(proto: log::RunInfo) -> Result<RunInfo, CodecError> {
         tracestate: proto.tracestate,
         steps_total: proto.steps_total,
         deadline: proto.deadline_ms.map(Timestamp),
+        retention: proto.retention_ms.map(Millis),
     })
 }
 
@@ -61,6 +62,7 @@ fn without_input(info: &RunInfo) -> log::RunInfo {
         tracestate: info.tracestate.clone(),
         steps_total: info.steps_total,
         deadline_ms: info.deadline.map(|time| time.0),
+        retention_ms: info.retention.map(|retention| retention.0),
     }
 }
 

@@ -47,6 +47,10 @@ pub struct Config {
     pub lease: Duration,
     /// How long a cancelled attempt may take to stop.
     pub cancel_grace: Duration,
+    /// How long ended runs are kept whose definition does not say it.
+    pub retention: Duration,
+    /// Where histories are written before their runs are removed, if anywhere.
+    pub export_dir: Option<PathBuf>,
     /// Times of the consensus.
     pub raft: Raft,
     /// Bounds that turn overload into refusals.
@@ -125,6 +129,8 @@ impl Config {
             replication_factor: 1,
             lease: Duration::from_secs(30),
             cancel_grace: Duration::from_secs(10),
+            retention: Duration::from_secs(30 * 24 * 3600),
+            export_dir: None,
             raft: Raft {
                 heartbeat: Duration::from_millis(100),
                 election_min: Duration::from_millis(300),

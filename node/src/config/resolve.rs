@@ -129,6 +129,8 @@ impl Reader {
             replication_factor,
             lease: self.value("lease", |text| duration("lease", text)),
             cancel_grace: self.value("cancel_grace", |text| duration("cancel_grace", text)),
+            retention: self.value("retention", |text| duration("retention", text)),
+            export_dir: Some(self.value("export_dir", |text| Ok(PathBuf::from(text)))).filter(|folder| !folder.as_os_str().is_empty()),
             raft: self.raft(),
             limits: Limits {
                 changes: self.integer("limits.changes") as usize,

@@ -1,19 +1,23 @@
 //! What only a shard's leader does: decide, act, wake.
 //!
 //! Reading order: [`request`] (what can be asked), [`led`] (the way to a run), [`run_actor`] (decides), [`proposer`] (replicates), [`timers`] (wakes),
-//! [`shard`] (binds them to a term), [`effects`], [`plans`] and [`task`].
+//! [`retention`] (removes), [`shard`] (binds them to a term), [`export`], [`effects`], [`plans`] and [`task`].
 
 mod effects;
+mod export;
 mod led;
 mod plans;
 mod proposer;
 mod request;
+mod retention;
 mod run_actor;
 mod shard;
 mod task;
 mod timers;
 
+pub use export::Exporter;
 pub use led::{LedShard, LedShards};
 pub use plans::{PlanCache, PlanError};
 pub use request::{Answer, Ask, OnConflict, OnReuse, Refusal, Reply, Request, RunKey, StartAsk};
+pub use retention::{RemoveError, Retention};
 pub use shard::{LeaderContext, ShardArguments, ShardMessage, ShardSupervisor};

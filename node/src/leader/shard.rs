@@ -23,6 +23,7 @@ use tokio::time::Instant;
 use super::{
     LedShard, PlanCache, PlanError, RunKey,
     proposer::Proposer,
+    retention::{Purger, PurgerState, Retention},
     run_actor::{RunActor, RunArguments, Wake},
     timers::{TimerMessage, Timers, TimersArguments},
 };
@@ -57,6 +58,8 @@ pub struct LeaderContext {
     pub plans: PlanCache,
     /// How long a cancelled attempt may take to stop.
     pub cancel_grace: Duration,
+    /// How long runs are kept.
+    pub retention: Retention,
     /// Source of seeds for decisions.
     pub seeds: AtomicU64,
 }
@@ -184,6 +187,13 @@ impl ShardState {
         let (queued, leased) = (waiting.len(), leases.len());
         let led = LedShard::new(shard, term, self.group.clone(), myself.clone());
         let dispatcher = self.context.dispatcher.clone();
+        let with = PurgerState {
+            led: led.clone(),
+            store: store.clone(),
+            clock: self.context.clock.clone(),
+            retention: self.context.retention.clone(),
+        };
+        Actor::spawn_linked(None, Purger, with, myself.get_cell()).await?;
         let with = TimersArguments { led: led.clone(), store, clock: self.context.clock.clone(), dispatcher };
         let (timers, _) = Actor::spawn_linked(None, Timers, with, myself.get_cell()).await?;
         self.open = Some(Open { led: led.clone(), proposer: Proposer::start(self.group.clone(), term), timers });
@@ -275,7 +285,7 @@ impl ShardState {
 
     async fn stopped(&mut self, myself: &ActorRef<ShardMessage>, actor: ActorId) -> Result<(), ActorProcessingErr> {
         let Some(key) = self.runs.remove(&actor) else {
-            return Err("the shard's timers stopped".into());
+            return Err("the shard's timers or purger stopped".into());
         };
         metrics::gauge!(names::RUN_ACTORS).decrement(1.0);
         let forgotten = self.open.as_ref().is_none_or(|open| open.led.forget(&key));

@@ -4,13 +4,16 @@
 //! derived from the state before.
 
 use bytes::Bytes;
-use quorus_engine::{RunHead, RunUid, StepId, StepState, StepStatus, TimerKind, Timestamp};
+use quorus_engine::{Millis, RunHead, RunInfo, RunStatus, RunUid, StepId, StepState, StepStatus, TimerKind, Timestamp};
 use quorus_raft::{
     GroupId,
     disk::{Batch, Table},
 };
 
-use crate::store::{Timer, open, timer};
+use crate::{
+    query::RunRow,
+    store::{Timer, expiry, list, listed::Source, open, timer},
+};
 
 /// Each has its place in [`StepIndex::timers`].
 const STEP_TIMERS: [TimerKind; 3] = [TimerKind::Due, TimerKind::StepTimeout, TimerKind::CancelGrace];
@@ -47,6 +50,86 @@ impl StepIndex {
         for ((kind, before), after) in STEP_TIMERS.into_iter().zip(self.timers).zip(after.timers) {
             move_timer(group, uid, kind, Some(step), before, after, batch);
         }
+    }
+}
+
+/// What the indexes say about a run itself; a change of anything here is a change of the list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct RunIndex {
+    status: RunStatus,
+    ended_at: Option<Timestamp>,
+    error_type: String,
+}
+
+/// What the indexes say about a run and never changes.
+#[derive(Clone, Debug)]
+pub(super) struct Listing {
+    pub(super) namespace: String,
+    /// Changing parts are empty.
+    row: RunRow,
+    retention: Option<Millis>,
+}
+
+impl Listing {
+    pub(super) fn of(info: &RunInfo) -> Self {
+        Self { namespace: info.namespace.clone(), row: list::row_of(info, &RunHead::default()), retention: info.retention }
+    }
+
+    pub(super) fn run_id(&self) -> &str {
+        &self.row.run_id
+    }
+}
+
+impl RunIndex {
+    pub(super) fn of(head: &RunHead) -> Self {
+        let error_type = head.failure.as_ref().map(|failure| failure.kind.clone()).unwrap_or_default();
+        Self { status: head.status, ended_at: head.ended_at, error_type }
+    }
+
+    /// Makes the indexes follow a run; `before` is `None` at its start, `after` when it is removed. The start never changes.
+    pub(super) fn write(
+        before: Option<&Self>,
+        after: Option<&Self>,
+        listing: &Listing,
+        started_at: Timestamp,
+        group: GroupId,
+        batch: &mut Batch,
+    ) {
+        let uid = listing.row.uid;
+        let key = |source: Source<'_>| source.key(group, &listing.namespace, started_at, uid);
+        match after {
+            Some(Self { status, ended_at, error_type }) => {
+                let error_type = error_type.clone();
+                let row = RunRow { status: *status, ended_at: *ended_at, error_type, started_at, ..listing.row.clone() };
+                batch.put(Table::State, key(Source::List), list::encode(&row));
+            }
+            None => batch.delete(Table::State, key(Source::List)),
+        }
+        set(before.is_some(), after.is_some(), || key(Source::Workflow(&listing.row.workflow)), batch);
+        let is_open = |index: Option<&Self>| index.is_some_and(|index| !index.status.is_final());
+        set(is_open(before), is_open(after), || key(Source::Open), batch);
+        let expiry = |index: Option<&Self>| {
+            let ended_at = index.filter(|index| index.status.is_final())?.ended_at?;
+            Some(expiry::key(group, ended_at, listing.retention, uid))
+        };
+        let (before, after) = (expiry(before), expiry(after));
+        if before != after {
+            if let Some(key) = before {
+                batch.delete(Table::State, key);
+            }
+            if let Some(key) = after {
+                batch.put(Table::State, key, Bytes::new());
+            }
+        }
+    }
+}
+
+/// Makes a key that says yes by being there follow a change.
+fn set(before: bool, after: bool, key: impl Fn() -> Bytes, batch: &mut Batch) {
+    match (before, after) {
+        (false, true) => batch.put(Table::State, key(), Bytes::new()),
+        (true, false) => batch.delete(Table::State, key()),
+        (false, false) | (true, true) => {}
     }
 }
 

@@ -3,19 +3,22 @@
 //! Between apply calls it waits in the cache, with the steps that are likely to change next. What it holds always equals the disk, except within an
 //! apply call.
 
-use std::collections::{HashMap, HashSet, hash_map::Entry};
+use std::{
+    collections::{HashMap, HashSet, hash_map::Entry},
+    ops::ControlFlow,
+};
 
 use bytes::Bytes;
-use quorus_engine::{Payload, RunHead, RunInfo, RunStatus, RunUid, StateMut, StepId, StepState, TimerKind, Timestamp};
+use quorus_engine::{Payload, RunHead, RunInfo, RunUid, StateMut, StepId, StepState, TimerKind, Timestamp};
 use quorus_raft::{
     GroupId,
     disk::{Batch, Table},
 };
 
-use super::index::{self, StepIndex};
+use super::index::{self, Listing, RunIndex, StepIndex};
 use crate::{
     codec,
-    store::{ShardStore, StoreError, head, info, list, payload, payload::Which, step},
+    store::{ShardStore, StoreError, head, history, info, payload, payload::Which, reader::Reader, step},
 };
 
 /// A step with more payload than this is not kept between apply calls: a cache counts entries, and large ones would make it large.
@@ -24,6 +27,10 @@ const KEPT_PAYLOAD_BYTES_MAX: usize = 4096;
 /// How many steps of a run are remembered as having an entry: enough for most runs, and not much memory.
 const KNOWN_STEPS_MAX: usize = 64;
 
+/// A run with at most so many keys of a family is removed key by key, a larger one by range. Each range that was deleted costs every later read of the
+/// table a little until it is compacted away, so ranges are for the runs that would fill a batch (measured: see docs/operations.md, "Retention").
+const PURGED_BY_KEY_MAX: usize = 1_000;
+
 /// A run while records change it.
 pub(super) struct RunSlot {
     pub(super) uid: RunUid,
@@ -31,8 +38,8 @@ pub(super) struct RunSlot {
     /// What the disk says about the head.
     stored: StoredHead,
     head_touched: bool,
-    /// Namespace and workflow, once they were needed for the list.
-    listing: Option<(String, String)>,
+    /// What the list says about the run and never changes, once it was needed. Boxed, since most runs in the cache don't need it.
+    listing: Option<Box<Listing>>,
     /// Boxed, since a small map has more room than entries, and an entry is large.
     steps: HashMap<StepId, Box<StepSlot>>,
     /// Keys of `steps` that differ from the disk, each once.
@@ -44,7 +51,7 @@ pub(super) struct RunSlot {
 #[derive(Default)]
 struct StoredHead {
     /// `None` before the start.
-    status: Option<RunStatus>,
+    index: Option<RunIndex>,
     timer: Option<Timestamp>,
     has_output: bool,
 }
@@ -64,7 +71,7 @@ impl RunSlot {
             head: RunHead::default(),
             stored: StoredHead::default(),
             head_touched: false,
-            listing: Some((info.namespace.clone(), info.workflow.clone())),
+            listing: Some(Box::new(Listing::of(info))),
             steps: HashMap::new(),
             touched: Vec::new(),
             known: Some(HashSet::new()),
@@ -74,7 +81,7 @@ impl RunSlot {
     /// Reads a run's head; `None` if there is no such run.
     pub(super) fn load(store: &ShardStore, uid: RunUid) -> Result<Option<Self>, StoreError> {
         let Some((head, has_output)) = head::get(store.disk(), store.group(), uid)? else { return Ok(None) };
-        let stored = StoredHead { status: Some(head.status), timer: index::run_timer(&head), has_output };
+        let stored = StoredHead { index: Some(RunIndex::of(&head)), timer: index::run_timer(&head), has_output };
         Ok(Some(Self { uid, head, stored, head_touched: false, listing: None, steps: HashMap::new(), touched: Vec::new(), known: None }))
     }
 
@@ -91,6 +98,11 @@ impl RunSlot {
     /// Worth keeping between apply calls: small, and not at its end.
     pub(super) fn is_hot(&self) -> bool {
         !self.head.status.is_final() && self.head.failure.is_none()
+    }
+
+    /// True for a run that ended and owes nothing to anybody.
+    pub(super) fn may_be_purged(&self) -> bool {
+        self.head.status.is_final()
     }
 
     /// Writes what was touched, with the indexes, and makes itself equal to the disk again.
@@ -124,21 +136,55 @@ impl RunSlot {
         let timer = index::run_timer(&self.head);
         index::move_timer(group, self.uid, TimerKind::RunTimeout, None, self.stored.timer, timer, batch);
         self.stored.timer = timer;
-        if self.stored.status != Some(self.head.status) {
-            let (namespace, workflow) = match self.listing.take() {
-                Some(listing) => listing,
-                None => {
-                    let info = info::get(store.disk(), group, self.uid)?.ok_or(StoreError::Missing { what: "info", uid: self.uid })?;
-                    (info.namespace, info.workflow)
-                }
-            };
-            batch.put(
-                Table::State,
-                list::key(group, &namespace, self.head.started_at, self.uid),
-                list::encode(&workflow, self.head.status),
-            );
-            self.listing = Some((namespace, workflow));
-            self.stored.status = Some(self.head.status);
+        let index = RunIndex::of(&self.head);
+        if self.stored.index.as_ref() != Some(&index) {
+            let before = self.stored.index.take();
+            let started_at = self.head.started_at;
+            RunIndex::write(before.as_ref(), Some(&index), self.listing(store)?, started_at, group, batch);
+            self.stored.index = Some(index);
+        }
+        Ok(())
+    }
+
+    /// What the list says about the run and never changes.
+    pub(super) fn listing(&mut self, store: &ShardStore) -> Result<&Listing, StoreError> {
+        let listing = match self.listing.take() {
+            Some(listing) => listing,
+            None => {
+                let info = info::get(store.disk(), store.group(), self.uid)?;
+                Box::new(Listing::of(&info.ok_or(StoreError::Missing { what: "info", uid: self.uid })?))
+            }
+        };
+        Ok(self.listing.insert(listing))
+    }
+
+    /// Removes everything about the run but its id and its request. The caller forgets the slot.
+    pub(super) fn purge(&mut self, store: &ShardStore, batch: &mut Batch) -> Result<(), StoreError> {
+        // What was folded in this apply call is in the batch only, where no scan of the disk finds it: written out, then removed by range.
+        let folded = self.head_touched || !self.touched.is_empty();
+        self.write(store, batch)?;
+        let (group, uid, started_at) = (store.group(), self.uid, self.head.started_at);
+        let index = self.stored.index.take();
+        RunIndex::write(index.as_ref(), None, self.listing(store)?, started_at, group, batch);
+        for key in [info::key(group, uid), head::key(group, uid)] {
+            batch.delete(Table::State, key);
+        }
+        for which in [Which::Input, Which::Output] {
+            batch.delete(Table::State, payload::key(group, uid, which));
+        }
+        for range in [step::range(group, uid), history::range(group, uid)] {
+            let mut keys = Vec::new();
+            if !folded {
+                store.disk().visit(&range, |key, _| {
+                    keys.push(Bytes::copy_from_slice(key));
+                    Ok(if keys.len() <= PURGED_BY_KEY_MAX { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+                })?;
+            }
+            if folded || keys.len() > PURGED_BY_KEY_MAX {
+                batch.delete_range(Table::State, range.0, range.1);
+            } else {
+                keys.into_iter().for_each(|key| batch.delete(Table::State, key));
+            }
         }
         Ok(())
     }

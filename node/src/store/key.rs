@@ -34,6 +34,12 @@ pub(crate) enum Family {
     Open = b'O',
     /// Runs, newest first.
     List = b'I',
+    /// Runs that have not ended, newest first.
+    OpenRun = b'A',
+    /// Runs of each workflow, newest first.
+    WorkflowRun = b'J',
+    /// Ended runs, by when they are to be removed.
+    Expiry = b'Z',
     /// Requests that started runs.
     Request = b'Q',
     /// The same, oldest first.

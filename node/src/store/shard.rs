@@ -6,16 +6,17 @@
 use std::{collections::BTreeMap, ops::ControlFlow, sync::Arc};
 
 use bytes::Bytes;
-use quorus_engine::{Event, RunHead, RunInfo, RunUid, StepId, StepState, Timestamp};
+use quorus_engine::{Event, Millis, RunHead, RunInfo, RunUid, StepId, StepState, Timestamp};
 use quorus_raft::{
     GroupId,
     disk::{Disk, View},
 };
 
 use super::{
-    Epoch, OpenStep, Request, RunCursor, RunFilter, RunPage, RunSummary, StoreError, Timer, TimerEntry, definition, epoch, head, history,
-    id, info, list, open, payload, payload::Which, reader::Reader, request, step, timer,
+    Epoch, Expired, ExpiryPage, OpenStep, Request, RunCount, RunCursor, RunPage, RunSummary, StoreError, Timer, TimerEntry, definition,
+    epoch, expiry, head, history, id, info, list, open, payload, payload::Which, reader::Reader, request, step, timer,
 };
+use crate::query::RunFilter;
 
 /// Reads the state of one shard. Cheap to clone.
 #[derive(Clone)]
@@ -170,6 +171,22 @@ impl ShardStore {
     /// If the disk fails, or holds what this version can't read.
     pub fn list_runs(&self, filter: &RunFilter, after: Option<RunCursor>, limit: usize) -> Result<RunPage, StoreError> {
         list::page(&*self.view(), self.group, filter, after, limit)
+    }
+
+    /// Counts at most `max` runs that match and come after the cursor, by status. Reads a bounded part of the list: see [`RunCount::next`].
+    ///
+    /// # Errors
+    /// If the disk fails, or holds what this version can't read.
+    pub fn count_runs(&self, filter: &RunFilter, after: Option<RunCursor>, max: u64) -> Result<RunCount, StoreError> {
+        list::count(&*self.view(), self.group, filter, after, max)
+    }
+
+    /// At most `limit` ended runs that are to be removed at `now`, behind `after`; those without a retention of their own are kept for `default`.
+    ///
+    /// # Errors
+    /// If the disk fails, or holds what this version can't read.
+    pub fn expired_runs(&self, now: Timestamp, default: Millis, after: Option<&Expired>, limit: usize) -> Result<ExpiryPage, StoreError> {
+        expiry::due(self.disk(), self.group, now, default, after, limit)
     }
 
     pub(crate) fn disk(&self) -> &dyn Disk {

@@ -6,5 +6,6 @@ mod basics;
 mod crashes;
 mod harness;
 mod imported;
+mod index;
 mod outages;
 mod refusals;

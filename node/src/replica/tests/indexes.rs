@@ -10,8 +10,9 @@ use super::{
     world::{NAMESPACE, World, ops},
 };
 use crate::{
+    query::{Condition, RunFilter},
     replica::index,
-    store::{RunFilter, Timer},
+    store::Timer,
 };
 
 /// Timers and open steps, recomputed from the whole state.
@@ -96,7 +97,7 @@ proptest! {
         statuses.sort();
         statuses.dedup();
         for status in statuses {
-            let filter = RunFilter { namespace: NAMESPACE.into(), statuses: vec![status], ..RunFilter::default() };
+            let filter = RunFilter::all(NAMESPACE).and(Condition::Status { negated: false, any: [status].into() });
             let mut listed = BTreeSet::new();
             let mut after = None;
             loop {
