@@ -18,7 +18,7 @@ use crate::{
 /// Timers and open steps, recomputed from the whole state.
 fn recomputed(shard: &Shard, world: &World) -> (BTreeSet<Timer>, BTreeSet<(RunUid, StepId)>) {
     let (mut timers, mut open) = (BTreeSet::new(), BTreeSet::new());
-    for uid in world.runs.keys() {
+    for uid in world.runs.keys().chain(&world.purged) {
         let Some(run) = shard.store.load_run(*uid).unwrap() else { continue };
         timers.extend(run.head.timer().map(|(kind, due)| Timer { due, uid: *uid, kind, step: None }));
         for (id, state) in &run.steps {

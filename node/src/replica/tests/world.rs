@@ -242,7 +242,9 @@ impl World {
     /// A batch that was applied already, as a confused leader might send it again.
     fn resend(&mut self, op: &Op) {
         let Some(batch) = pick(self.sent.clone(), op) else { return };
-        self.pending_answers.push(if batch.expected_seq == 0 { BatchAnswer::IdTaken } else { BatchAnswer::StaleSequence });
+        // The id of a start can be free again, if the run that had it after this one was removed.
+        let taken = batch.expected_seq == 0 && (self.ids.contains_key(&batch.run_id) || !batch.replaces_uid.is_empty());
+        self.pending_answers.push(if taken { BatchAnswer::IdTaken } else { BatchAnswer::StaleSequence });
         self.pending.batches.push(batch);
     }
 

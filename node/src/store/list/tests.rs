@@ -104,6 +104,8 @@ proptest! {
         filter in tests::filter(),
         few in 1u64..5,
     ) {
+        // An entry without a run id is one of an older version.
+        let rows: Vec<RunRow> = rows.into_iter().filter(|row| !row.run_id.is_empty()).collect();
         let disk = listed(&rows);
         let mut expected: Vec<&RunRow> = rows.iter().filter(|row| filter.matches(row)).collect();
         expected.sort_by_key(|row| RunCursor { started_at: row.started_at, uid: row.uid });
