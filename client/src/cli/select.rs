@@ -3,7 +3,7 @@
 use clap::Args;
 use quorus_client::{Client, v1};
 
-use super::{args::key_value, failure::Failure};
+use super::{args::key_value, failure::Failure, text::run_status};
 
 /// Runs of a page; the most that nodes give.
 const PAGE: u32 = 1000;
@@ -21,7 +21,7 @@ pub(crate) struct Select {
     #[arg(long, value_name = "NUMBER")]
     pub(crate) workflow_version: Option<u64>,
     /// With this status, or `open` or `ended`; several separated by commas
-    #[arg(long, short, value_delimiter = ',', value_name = "STATUS")]
+    #[arg(long, short, value_delimiter = ',', value_name = "STATUS", value_parser = status)]
     pub(crate) status: Vec<String>,
     /// With this label; may be repeated
     #[arg(long, short, value_name = "KEY=VALUE", value_parser = key_value)]
@@ -108,6 +108,13 @@ impl Pages {
     pub(crate) fn more(&self) -> bool {
         !self.done
     }
+}
+
+/// Checks a status before anybody is asked.
+fn status(text: &str) -> Result<String, String> {
+    let known = (1..).map_while(|number| v1::RunStatus::try_from(number).ok()).map(run_status);
+    let known: Vec<String> = known.chain(["open".to_owned(), "ended".to_owned()]).collect();
+    if known.iter().any(|name| name == text) { Ok(text.to_owned()) } else { Err(format!("expected one of {}", known.join(", "))) }
 }
 
 /// A value as it is, in quotes if it has to be.
