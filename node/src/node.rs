@@ -145,6 +145,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
     let gateway = Gateway::start(config.node.id, &nodes, dispatcher.clone(), &peers, &stop);
     let liveness = Liveness::start(config.node.id, &cluster_id, &nodes, &peers, &stop);
     let plans = PlanCache::default();
+    let system = SystemStore::open(disk.clone())?;
     let retention = Retention {
         default: Millis(u64::try_from(config.retention.as_millis()).unwrap_or(u64::MAX)),
         export: config.export_dir.clone().map(|folder| Arc::new(Exporter::new(folder))),
@@ -156,12 +157,12 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
         disk: disk.clone(),
         dispatcher: dispatcher.clone(),
         plans: plans.clone(),
+        system: system.clone(),
         cancel_grace: config.cancel_grace,
         retention: retention.clone(),
         seeds: AtomicU64::new(u64::try_from(clock.unique() >> 64).unwrap_or(0)),
     });
 
-    let system = SystemStore::open(disk.clone())?;
     let replica = SystemReplica::new(system.clone());
     let members: BTreeMap<u64, u64> = nodes.iter().map(|node| (*node, *node)).collect();
     let group = GroupConfig { group: SYSTEM_GROUP, replica: config.node.id, members, learners: BTreeMap::new(), initialize: true };
@@ -286,7 +287,10 @@ async fn register(
                 let info =
                     |(node, incarnation)| (node, NodeInfo { address: addresses.get(&node).cloned().unwrap_or_default(), incarnation });
                 let nodes = incarnations.into_iter().map(info).collect();
-                proposal = Some(bootstrap::first_cluster(cluster_id, nodes, config.shards, config.replication_factor));
+                proposal = Some(ClusterInfo {
+                    allow_unverified_approvals: config.allow_unverified_approvals,
+                    ..bootstrap::first_cluster(cluster_id, nodes, config.shards, config.replication_factor)
+                });
             }
             if let Some(cluster) = proposal.clone() {
                 let command = SystemCommand::RegisterCluster(cluster).encode(clock.now());

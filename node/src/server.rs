@@ -6,8 +6,9 @@ use quorus_proto::{
     DESCRIPTORS,
     peer::{dispatch_service_server::DispatchServiceServer, node_service_server::NodeServiceServer},
     v1::{
-        cluster_service_server::ClusterServiceServer, index_service_server::IndexServiceServer, run_service_server::RunServiceServer,
-        worker_service_server::WorkerServiceServer, workflow_service_server::WorkflowServiceServer,
+        cluster_service_server::ClusterServiceServer, index_service_server::IndexServiceServer,
+        lifecycle_service_server::LifecycleServiceServer, run_service_server::RunServiceServer, worker_service_server::WorkerServiceServer,
+        workflow_service_server::WorkflowServiceServer,
     },
 };
 use tokio::task::JoinHandle;
@@ -16,7 +17,7 @@ use tonic::{service::Routes, transport::server::TcpIncoming};
 use tonic_health::{ServingStatus, server::HealthReporter};
 
 use crate::{
-    api::{ApiContext, ClusterView, LINK_BYTES_MAX, MESSAGE_BYTES_MAX, Prober, RunIndex, Runs, Workers, Workflows, errors},
+    api::{ApiContext, ClusterView, LINK_BYTES_MAX, Lifecycle, MESSAGE_BYTES_MAX, Prober, RunIndex, Runs, Workers, Workflows, errors},
     dispatch::{Dispatcher, LinkService, Times},
     observe::MeasureRpcs,
 };
@@ -27,11 +28,12 @@ const CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
 /// How long open calls may take after the server was told to stop.
 const STOP_WITHIN: Duration = Duration::from_millis(500);
 /// Names under which health is told: the node as a whole, and each service.
-const SERVICES: [&str; 6] = [
+const SERVICES: [&str; 7] = [
     "",
     "quorus.v1.WorkflowService",
     "quorus.v1.RunService",
     "quorus.v1.IndexService",
+    "quorus.v1.LifecycleService",
     "quorus.v1.WorkerService",
     "quorus.v1.ClusterService",
 ];
@@ -124,6 +126,7 @@ impl Server {
             .add_service(sized!(WorkflowServiceServer::new(Workflows { context: api.clone() })))
             .add_service(sized!(RunServiceServer::new(Runs { context: api.clone() })))
             .add_service(sized!(IndexServiceServer::new(RunIndex { context: api.clone() })))
+            .add_service(sized!(LifecycleServiceServer::new(Lifecycle { context: api.clone() })))
             .add_service(sized!(WorkerServiceServer::new(workers)))
             .add_service(ClusterServiceServer::new(ClusterView { context: api }))
             .add_service(NodeServiceServer::new(prober))

@@ -8,16 +8,20 @@
 
 mod api;
 mod apply;
+mod approvals;
 mod args;
 mod bulk;
 mod client;
 mod cluster;
 mod completions;
+mod deadletters;
 mod describe;
 mod dynamic;
 mod export;
 mod failure;
 mod import;
+mod lifecycle;
+mod lifecycle_view;
 mod list;
 mod plan;
 mod progress;
@@ -29,6 +33,7 @@ mod start;
 mod table;
 mod term;
 mod text;
+mod tree;
 mod validate;
 mod version;
 mod view;
@@ -70,6 +75,12 @@ enum Command {
     /// List, show, watch and stop runs
     #[command(subcommand)]
     Runs(runs::Command),
+    /// Show what waits for people
+    #[command(subcommand)]
+    Approvals(approvals::Command),
+    /// List, redrive and discard what needs a person
+    #[command(subcommand)]
+    Deadletters(deadletters::Command),
     /// Execute tasks
     #[command(subcommand)]
     Worker(worker::Command),
@@ -116,6 +127,8 @@ async fn run(command: Command, globals: &Globals) -> Result<(), Failure> {
         Command::Workflows(command) => workflows::run(command, globals).await,
         Command::Start(args) => start::run(args, globals).await,
         Command::Runs(command) => runs::run(command, globals).await,
+        Command::Approvals(command) => approvals::run(command, globals).await,
+        Command::Deadletters(command) => deadletters::run(command, globals).await,
         Command::Worker(command) => worker::run(command, globals).await,
         Command::Import(command) => import::run(&command, globals),
         Command::Cluster(command) => cluster::run(command, globals).await,

@@ -9,7 +9,7 @@ use super::{
     bulk::{self, Targets, Verb},
     client, describe, export,
     failure::Failure,
-    list, render, term,
+    lifecycle, list, render, term,
     text::run_status,
     view,
     watch::{self, Show},
@@ -50,8 +50,14 @@ pub(crate) enum Command {
         #[arg(long, value_name = "STEP")]
         step: Option<String>,
     },
-    /// Stop runs in order
-    Cancel(Stop),
+    /// Stop runs in order, and undo what they did
+    Cancel {
+        #[command(flatten)]
+        stop: Stop,
+        /// Undo nothing
+        #[arg(long)]
+        no_compensate: bool,
+    },
     /// Stop runs at once
     Terminate(Stop),
     /// Remove ended runs with their histories, now instead of after their retention
@@ -59,6 +65,8 @@ pub(crate) enum Command {
     Purge(Stop),
     /// Write the histories of runs as JSON lines
     Export(export::Args),
+    #[command(flatten)]
+    Lifecycle(lifecycle::Command),
 }
 
 #[derive(Debug, clap::Args)]
@@ -92,10 +100,11 @@ pub(crate) async fn run(command: Command, globals: &Globals) -> Result<(), Failu
         Command::Wait(one) => wait(globals, &one, 1, Show::Nothing).await,
         Command::History { run, limit } => history(globals, run, limit).await,
         Command::Output { run, step } => output(globals, &run, step.as_deref()).await,
-        Command::Cancel(stop) => cancel(globals, stop).await,
+        Command::Cancel { stop, no_compensate } => cancel(globals, stop, no_compensate).await,
         Command::Terminate(stop) => terminate(globals, stop).await,
         Command::Purge(stop) => purge(globals, stop).await,
         Command::Export(args) => export::run(args, globals).await,
+        Command::Lifecycle(command) => lifecycle::run(command, globals).await,
     }
 }
 
@@ -154,11 +163,11 @@ async fn output(globals: &Globals, one: &One, step: Option<&str>) -> Result<(), 
     }
 }
 
-async fn cancel(globals: &Globals, stop: Stop) -> Result<(), Failure> {
+async fn cancel(globals: &Globals, stop: Stop, no_compensate: bool) -> Result<(), Failure> {
     let verb = Verb { name: "cancel", done: "cancelled", only: "status=open" };
     let Stop { targets, reason } = stop;
     bulk::each(globals, targets, verb, |client, run| {
-        let request = v1::CancelRunRequest { run_id: run.run_id, reason: reason.clone(), ..Default::default() };
+        let request = v1::CancelRunRequest { run_id: run.run_id, reason: reason.clone(), no_compensate, ..Default::default() };
         async move { client.cancel_run(request).await.map(Some) }
     })
     .await

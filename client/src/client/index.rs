@@ -36,4 +36,16 @@ impl Client {
         self.fill_namespace(&mut request.namespace);
         self.call(request, |channel, request| async move { index(channel).list_dead_letters(request).await }).await
     }
+
+    /// Settles an item that failed for good. When a try whose answer got lost is repeated, "no dead letter" means that it had worked.
+    pub async fn discard_dead_letter(&self, mut request: v1::DiscardDeadLetterRequest) -> Result<(), Error> {
+        self.fill_namespace(&mut request.namespace);
+        self.fill_principal(&mut request.principal);
+        let op = |channel, request| async move { index(channel).discard_dead_letter(request).await };
+        let answer = self.call_noting_repeats(request, op).await;
+        match answer.result {
+            Err(error) if answer.repeated && error.reason() == "NO_DEAD_LETTER" => Ok(()),
+            result => result.map(|_| ()),
+        }
+    }
 }

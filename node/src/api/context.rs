@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use quorus_engine::{RunStatus, RunUid};
+use quorus_engine::RunUid;
 use quorus_proto::v1;
 use quorus_raft::{Group, GroupId, Host, NodeId, Peers, disk::Disk};
 use tonic::Status;
 
-use super::{Admission, errors, to_proto};
+use super::{Admission, errors, steps, to_proto};
 use crate::{
     changes::Changes,
     clock::Clock,
@@ -15,7 +15,7 @@ use crate::{
     leader::{LedShards, PlanCache, Retention},
     liveness::Liveness,
     routing,
-    store::ShardStore,
+    store::{LoadedRun, ShardStore},
     system::SystemStore,
 };
 
@@ -90,13 +90,20 @@ impl ApiContext {
     pub fn read_uid(&self, shard: GroupId, uid: RunUid) -> Result<Option<v1::Run>, Status> {
         let store = self.store(shard);
         let Some(run) = store.load_run(uid).map_err(|error| errors::internal(&error))? else { return Ok(None) };
-        let plan = self.plans.get(&store, &run.info.digest).map_err(|error| errors::internal(&error))?;
+        self.show_run(&store, shard, &run).map(Some)
+    }
+
+    /// A run with its steps, as clients read it.
+    pub fn show_run(&self, store: &ShardStore, shard: GroupId, run: &LoadedRun) -> Result<v1::Run, Status> {
+        let plan = self.plans.get(store, run.digest()).map_err(|error| errors::internal(&error))?;
         let mut wire = to_proto::run_summary(shard, &run.info, &run.head);
         wire.input = Some(to_proto::payload(&run.info.input));
         wire.output = run.head.output.as_ref().map(to_proto::payload);
-        let state = |id| run.steps.get(id);
-        let status: RunStatus = run.head.status;
-        wire.steps = plan.steps.iter().map(|step| to_proto::step(step.id.as_str(), step.kind.name(), status, state(&step.id))).collect();
-        Ok(Some(wire))
+        wire.steps = steps::steps(&plan, run);
+        wire.undone = steps::undone(&plan, run);
+        if !wire.undone.is_empty() && run.head.status.is_final() && wire.compensation() == v1::CompensationState::Unspecified {
+            wire.set_compensation(v1::CompensationState::Incomplete);
+        }
+        Ok(wire)
     }
 }

@@ -1,6 +1,6 @@
 //! What clients and workers send, as the engine reads it.
 
-use quorus_engine::{Failure, Outcome, Payload, Principal};
+use quorus_engine::{Failure, Millis, Outcome, Payload, Principal};
 use quorus_proto::v1;
 
 use crate::leader::{OnConflict, OnReuse};
@@ -18,9 +18,10 @@ pub(crate) fn principal(principal: Option<v1::Principal>) -> Principal {
 
 /// Why it failed.
 pub(crate) fn failure(failure: v1::Failure) -> Failure {
-    let v1::Failure { r#type, message, details, non_retryable, nothing_done } = failure;
+    let v1::Failure { r#type, message, details, non_retryable, nothing_done, retry_after_ms } = failure;
     let kind = if r#type.is_empty() { "Error".to_owned() } else { r#type };
-    Failure { kind, message, details: details.map(payload), non_retryable, nothing_done }
+    let retry_after = (retry_after_ms > 0).then_some(Millis(retry_after_ms));
+    Failure { kind, message, details: details.map(payload), non_retryable, nothing_done, retry_after }
 }
 
 /// How an attempt ended; `None` if the message does not say.

@@ -7,10 +7,10 @@ use quorus_raft::{GroupId, ProposeError};
 use tonic::{Request, Response, Status, transport::Channel};
 
 use super::{
-    ApiContext, MESSAGE_BYTES_MAX, errors,
+    ApiContext, MESSAGE_BYTES_MAX, dead_letter, errors,
     forward::{self, Journey},
     limits, list,
-    run_service::checked,
+    run_service::{self, checked},
     spread::{self, Spread},
     to_proto,
 };
@@ -25,7 +25,7 @@ pub struct RunIndex {
     pub(crate) context: Arc<ApiContext>,
 }
 
-fn client(channel: Channel) -> IndexServiceClient<Channel> {
+pub(super) fn client(channel: Channel) -> IndexServiceClient<Channel> {
     IndexServiceClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX).max_encoding_message_size(MESSAGE_BYTES_MAX)
 }
 
@@ -70,9 +70,8 @@ impl IndexService for RunIndex {
         checked(&mut message.namespace, &message.run_id)?;
         let (shard, group) = self.context.shard_of(&message.namespace, &message.run_id)?;
         let Some(group) = group else {
-            let node = self.context.holder_of(shard).filter(|_| !journey.forwarded && !journey.relayed);
-            let channel = self.context.peers.channel(node.ok_or_else(|| errors::no_leader(shard))?);
-            return client(channel.map_err(|error| errors::internal(&error))?).purge_run(journey.relay(message)).await;
+            let channel = run_service::holder(&self.context, shard, &journey)?;
+            return client(channel).purge_run(journey.relay(message)).await;
         };
         let here = || async {
             let led = self.context.led.get(shard)?;
@@ -89,8 +88,27 @@ impl IndexService for RunIndex {
     ) -> Result<Response<v1::ListDeadLettersResponse>, Status> {
         let journey = Journey::of(&request);
         let _permit = self.context.admission.read()?;
-        let _ = (journey, to_proto::time);
-        Err(Status::unimplemented("later"))
+        dead_letter::list(&self.context, &journey, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn discard_dead_letter(
+        &self,
+        request: Request<v1::DiscardDeadLetterRequest>,
+    ) -> Result<Response<v1::DiscardDeadLetterResponse>, Status> {
+        let journey = Journey::of(&request);
+        let mut message = request.into_inner();
+        checked(&mut message.namespace, &message.run_id)?;
+        let (shard, group) = self.context.shard_of(&message.namespace, &message.run_id)?;
+        let Some(group) = group else {
+            let channel = run_service::holder(&self.context, shard, &journey)?;
+            return client(channel).discard_dead_letter(journey.relay(message)).await;
+        };
+        let here = || async {
+            let led = self.context.led.get(shard)?;
+            Some(dead_letter::discard(&self.context, &led, &message).await.map(|()| v1::DiscardDeadLetterResponse {}))
+        };
+        let there = |channel| async { Ok(client(channel).discard_dead_letter(journey.onward(message.clone())).await?.into_inner()) };
+        forward::by_leader(&journey, &group, self.context.node_id, &self.context.peers, false, here, there).await.map(Response::new)
     }
 }
 

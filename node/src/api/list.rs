@@ -11,7 +11,7 @@ use super::{
     ApiContext, errors,
     errors::reason,
     forward::Journey,
-    limits, run_service,
+    history_event, limits, run_service,
     spread::{self, Spread},
     to_proto,
 };
@@ -79,7 +79,7 @@ pub(super) fn history(
     let limit = limits::page_size(message.page_size);
     let events = store.history(uid, from, limit + 1).map_err(|error| errors::internal(&error))?;
     let next_page_token = events.get(limit).map(|(sequence, _)| sequence.to_string()).unwrap_or_default();
-    let events = events.iter().take(limit).map(|(sequence, event)| to_proto::event(*sequence, event)).collect();
+    let events = events.iter().take(limit).map(|(sequence, event)| history_event::event(*sequence, event)).collect();
     Ok(v1::GetRunHistoryResponse { events, next_page_token })
 }
 
@@ -95,14 +95,14 @@ pub(super) fn uid_of(store: &ShardStore, namespace: &str, run_id: &str, run_uid:
     if named { Ok(uid) } else { Err(not_found()) }
 }
 
-pub(super) fn cursor(token: &str) -> Result<Option<RunCursor>, Status> {
+fn cursor(token: &str) -> Result<Option<RunCursor>, Status> {
     if token.is_empty() {
         return Ok(None);
     }
     RunCursor::from_token(token).map(Some).ok_or_else(bad_token)
 }
 
-fn bad_token() -> Status {
+pub(super) fn bad_token() -> Status {
     errors::status(Code::InvalidArgument, reason::INVALID_ARGUMENT, "page_token: is not one that a list returned")
 }
 

@@ -3,18 +3,27 @@
 //! Invariant: wire types stop at [`from_proto`] and [`to_proto`]; engine types stop there, too.
 
 mod admission;
+mod approvals;
+mod change;
 mod cluster_service;
 mod context;
+mod dead_letter;
 pub mod errors;
+mod explain;
 mod forward;
 pub(crate) mod from_proto;
+pub(crate) mod history_event;
 mod index_service;
+mod lifecycle_service;
 mod limits;
 mod list;
+mod migrate;
 mod node_service;
 mod run_service;
+mod signal_start;
 mod spread;
 mod start;
+mod steps;
 pub(crate) mod to_proto;
 mod watch;
 mod worker_service;
@@ -24,6 +33,7 @@ pub use admission::Admission;
 pub use cluster_service::ClusterView;
 pub use context::ApiContext;
 pub use index_service::RunIndex;
+pub use lifecycle_service::Lifecycle;
 pub use limits::{CAPACITY_MAX, LINK_BYTES_MAX, MESSAGE_BYTES_MAX};
 pub use node_service::Prober;
 pub use run_service::Runs;

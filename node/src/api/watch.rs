@@ -9,7 +9,7 @@ use quorus_raft::GroupId;
 use tokio::sync::OwnedSemaphorePermit;
 use tonic::{Code, Status};
 
-use super::{ApiContext, errors, errors::reason, to_proto};
+use super::{ApiContext, errors, errors::reason, history_event, to_proto};
 use crate::changes::Changes;
 
 /// Events of one message.
@@ -65,7 +65,7 @@ pub(super) fn watch(
                 let ended = summary.head.status.is_final() && last.unwrap_or(next - 1) >= summary.head.seq;
                 if !events.is_empty() || ended || first {
                     next = last.map_or(next, |last| last + 1);
-                    let events = events.iter().map(|(sequence, event)| to_proto::event(*sequence, event)).collect();
+                    let events = events.iter().map(|(sequence, event)| history_event::event(*sequence, event)).collect();
                     let run = to_proto::run_summary(shard, &summary.info, &summary.head);
                     let response = v1::WatchRunResponse { events, run: Some(run) };
                     return Ok(Some((response, (watching, store, next, ended, false))));

@@ -39,6 +39,8 @@ pub struct Config {
     pub peers: BTreeMap<u64, String>,
     /// How many nodes must meet before a new cluster is made; 0 never makes one.
     pub bootstrap_expect: usize,
+    /// Approvals count although nobody vouches for the person. Fixed when the cluster is made.
+    pub allow_unverified_approvals: bool,
     /// Number of shards beside the system group. Fixed when the cluster is made.
     pub shards: u32,
     /// Replicas per shard, at most the number of peers.
@@ -125,6 +127,7 @@ impl Config {
             http_listen: SocketAddr::from(([127, 0, 0, 1], 8401)),
             peers: BTreeMap::from([(id, listen.to_string())]),
             bootstrap_expect: 1,
+            allow_unverified_approvals: false,
             shards: 16,
             replication_factor: 1,
             lease: Duration::from_secs(30),

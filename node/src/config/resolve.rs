@@ -125,6 +125,7 @@ impl Reader {
             http_listen,
             peers,
             bootstrap_expect,
+            allow_unverified_approvals: self.value("unverified_approvals", |text| choice("unverified_approvals", text)) == "allow",
             shards: self.integer("shards") as u32,
             replication_factor,
             lease: self.value("lease", |text| duration("lease", text)),

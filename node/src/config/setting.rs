@@ -93,6 +93,13 @@ pub static SETTINGS: &[Setting] = &[
         None,
         "How many nodes must meet to make a new cluster; 0 never makes one. Default: 1 when there are no peers, else 0",
     ),
+    setting(
+        "unverified_approvals",
+        "unverified-approvals",
+        Kind::Choice(&["refuse", "allow"]),
+        Some("refuse"),
+        "Whether approvals count although nobody vouches for the person. Fixed when the cluster is made",
+    ),
     setting("shards", "shards", Kind::Integer(1, 512), Some("16"), "Number of shards. Fixed when the cluster is made"),
     setting("replication_factor", "replication-factor", Kind::Integer(1, 9), None, "Replicas per shard. Default: 3, or all peers if fewer"),
     setting(

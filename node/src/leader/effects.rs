@@ -49,7 +49,44 @@ impl Effects<'_> {
                         None => {}
                     }
                 }
-                EventKind::StepCheckpointed { .. } | EventKind::RunFailing { .. } | EventKind::RunCancelRequested { .. } => {}
+                EventKind::ScopeRetried { step, retry_at, .. } => self.arm(uid, Some(step), TimerKind::Due, Some(*retry_at)),
+                EventKind::ScopeStarted { step, step_deadline, .. }
+                | EventKind::StepAwaiting { step, step_deadline }
+                | EventKind::ChildRequested { step, step_deadline, .. } => {
+                    self.arm(uid, Some(step), TimerKind::StepTimeout, *step_deadline)
+                }
+                EventKind::SlotRequested { deadline, .. } => self.arm(uid, None, TimerKind::SlotTimeout, *deadline),
+                EventKind::PhaseChanged { scope: None, .. } | EventKind::RunReopened { .. } => {
+                    if current {
+                        self.arm_run(uid);
+                    }
+                }
+                // What these lead to is in other events, or owed to others: see `owing`.
+                EventKind::StepCheckpointed { .. }
+                | EventKind::RunFailing { .. }
+                | EventKind::RunCancelRequested { .. }
+                | EventKind::PhaseChanged { scope: Some(_), .. }
+                | EventKind::StepReopened { .. }
+                | EventKind::ScopeReopened { .. }
+                | EventKind::SignalReceived { .. }
+                | EventKind::SignalConsumed { .. }
+                | EventKind::ApprovalRecorded { .. }
+                | EventKind::ChildStarted { .. }
+                | EventKind::ChildCancelRequested { .. }
+                | EventKind::ChildCompensationRequested { .. }
+                | EventKind::ChildEnded { .. }
+                | EventKind::ParentNotified
+                | EventKind::SlotGranted
+                | EventKind::SlotReleased
+                | EventKind::RunPaused { .. }
+                | EventKind::RunResumed { .. }
+                | EventKind::NoReturnBound { .. }
+                | EventKind::NoReturnLifted { .. }
+                | EventKind::AttentionRequested { .. }
+                | EventKind::Repaired { .. }
+                | EventKind::RunMigrated { .. }
+                | EventKind::RunAnnotated { .. }
+                | EventKind::PoolChanged { .. } => {}
                 EventKind::AttemptEnded { step, outcome, retry_at, .. } => {
                     match not_from_the_worker(outcome) {
                         Some(reason) => self.dispatcher.cut(uid, step, reason),
@@ -141,16 +178,16 @@ impl Effects<'_> {
         }
     }
 
+    /// The run's own timers, as they stand.
+    fn arm_run(&self, uid: RunUid) {
+        for (kind, due) in self.run.head().timers() {
+            self.arm(uid, None, kind, Some(due));
+        }
+    }
+
     fn measure(&self, step: &StepId, status: StepStatus) {
-        let kind = self.run.plan().step(step).map_or("unknown", |step| step.kind.name());
-        let status = match status {
-            StepStatus::Succeeded => "succeeded",
-            StepStatus::Failed => "failed",
-            StepStatus::Skipped => "skipped",
-            StepStatus::Cancelled => "cancelled",
-            StepStatus::Pending | StepStatus::Queued | StepStatus::Leased | StepStatus::Waiting | StepStatus::BackingOff => "open",
-        };
-        metrics::counter!(names::STEPS_ENDED, "status" => status, "kind" => kind).increment(1);
+        let kind = task::planned(self.run.plan(), step).map_or("unknown", |step| step.kind.name());
+        metrics::counter!(names::STEPS_ENDED, "status" => status.name(), "kind" => kind).increment(1);
         let state = self.run.step(step);
         if let Some((ready, ended)) = state.and_then(|state| state.ready_at.zip(state.ended_at)) {
             metrics::histogram!(names::STEP_DURATION, "kind" => kind).record(seconds_between(ready, ended));
@@ -192,5 +229,8 @@ fn run_status(status: RunStatus) -> &'static str {
         RunStatus::Failed => "failed",
         RunStatus::Cancelled => "cancelled",
         RunStatus::Terminated => "terminated",
+        RunStatus::Queued => "queued",
+        RunStatus::Compensating => "compensating",
+        RunStatus::NeedsAttention => "needs_attention",
     }
 }

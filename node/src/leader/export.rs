@@ -13,7 +13,7 @@ use quorus_engine::RunUid;
 use quorus_spec::export;
 
 use crate::{
-    api::to_proto,
+    api::{history_event, to_proto},
     store::{LoadedRun, ShardStore, StoreError},
 };
 
@@ -73,7 +73,7 @@ fn write(file: &mut impl Write, store: &ShardStore, run: &LoadedRun) -> Result<(
     loop {
         let events = store.history(run.info.uid, next, EVENTS_AT_ONCE)?;
         for (sequence, event) in &events {
-            file.write_all(export::event_line(&wire.run_uid, &to_proto::event(*sequence, event)).as_bytes())?;
+            file.write_all(export::event_line(&wire.run_uid, &history_event::event(*sequence, event)).as_bytes())?;
             next = sequence + 1;
         }
         if events.len() < EVENTS_AT_ONCE {

@@ -1,4 +1,4 @@
-//! How long runs are kept after their end, and how they go.
+//! How long runs are kept after their end, and how they go; beside it, what needs a person is counted for operators.
 //!
 //! Each look finds the runs whose time has come in one ordered index, writes the history of each to a file of its own if the node was told a folder,
 //! and proposes a small record that removes them: every replica then removes the same. A run that changed meanwhile, or that owes something to
@@ -13,7 +13,7 @@ use quorus_proto::log;
 use quorus_raft::ProposeError;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 
-use super::{LedShard, export::Exporter};
+use super::{LedShard, PlanCache, dead_letter, export::Exporter};
 use crate::{
     clock::Clock,
     observe::names,
@@ -23,6 +23,8 @@ use crate::{
 
 /// How often a leader looks for runs whose time has come.
 const LOOK: Duration = Duration::from_secs(1);
+/// Looks from one count of dead letters to the next.
+const MEASURED_EVERY: u64 = 10;
 /// Runs removed by one record: a few thousand keys, written in some milliseconds.
 const REMOVED_AT_ONCE: usize = 100;
 /// Pause between two records, so that a backlog leaves room for other work.
@@ -102,6 +104,16 @@ pub(crate) struct PurgerState {
     pub store: ShardStore,
     pub clock: Arc<dyn Clock>,
     pub retention: Retention,
+    pub plans: PlanCache,
+    /// Looks so far.
+    pub looks: u64,
+}
+
+impl Drop for PurgerState {
+    fn drop(&mut self) {
+        // Another node tells them from now on.
+        dead_letter::tell(self.led.shard, 0, Duration::ZERO);
+    }
 }
 
 impl Actor for Purger {
@@ -120,6 +132,10 @@ impl Actor for Purger {
         _look: LookForExpired,
         state: &mut PurgerState,
     ) -> Result<(), ActorProcessingErr> {
+        if state.looks.is_multiple_of(MEASURED_EVERY) {
+            dead_letter::measure(&state.store, &state.plans, state.clock.now())?;
+        }
+        state.looks += 1;
         let again = match state.purge().await {
             Ok(0) => LOOK,
             Ok(_) => EXPORT_AGAIN,

@@ -21,7 +21,7 @@ use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
 use tokio::time::Instant;
 
 use super::{
-    LedShard, PlanCache, PlanError, RunKey,
+    LedShard, OwingSender, PlanCache, PlanError, RunKey,
     proposer::Proposer,
     retention::{Purger, PurgerState, Retention},
     run_actor::{RunActor, RunArguments, Wake},
@@ -33,6 +33,7 @@ use crate::{
     observe::names,
     replica::RecordAnswer,
     store::{OpenStep, ShardStore},
+    system::SystemStore,
 };
 
 /// A run that nobody asked anything of for this long is passivated.
@@ -56,6 +57,8 @@ pub struct LeaderContext {
     pub dispatcher: Dispatcher,
     /// Compiled plans.
     pub plans: PlanCache,
+    /// What the cluster is made of, and its settings.
+    pub system: SystemStore,
     /// How long a cancelled attempt may take to stop.
     pub cancel_grace: Duration,
     /// How long runs are kept.
@@ -65,6 +68,11 @@ pub struct LeaderContext {
 }
 
 impl LeaderContext {
+    /// Whether people may approve for whom nobody vouches.
+    pub(crate) fn allows_unverified_approvals(&self) -> bool {
+        self.system.cluster().is_some_and(|cluster| cluster.allow_unverified_approvals)
+    }
+
     /// Chance for a decision: recorded through the times that it leads to.
     pub(crate) fn next_seed(&self) -> u64 {
         self.seeds.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed)
@@ -111,6 +119,7 @@ struct Open {
     led: LedShard,
     proposer: Proposer,
     timers: ActorRef<TimerMessage>,
+    owing: OwingSender,
 }
 
 impl Drop for ShardState {
@@ -192,11 +201,14 @@ impl ShardState {
             store: store.clone(),
             clock: self.context.clock.clone(),
             retention: self.context.retention.clone(),
+            plans: self.context.plans.clone(),
+            looks: 0,
         };
         Actor::spawn_linked(None, Purger, with, myself.get_cell()).await?;
         let with = TimersArguments { led: led.clone(), store, clock: self.context.clock.clone(), dispatcher };
         let (timers, _) = Actor::spawn_linked(None, Timers, with, myself.get_cell()).await?;
-        self.open = Some(Open { led: led.clone(), proposer: Proposer::start(self.group.clone(), term), timers });
+        let (owing, _) = OwingSender::new();
+        self.open = Some(Open { led: led.clone(), proposer: Proposer::start(self.group.clone(), term), timers, owing });
         self.context.dispatcher.adopt(led, waiting, leases);
         myself.send_interval(SWEEP, || ShardMessage::Sweep);
         let opened_in_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -260,6 +272,7 @@ impl ShardState {
             led: open.led.clone(),
             proposer: open.proposer.clone(),
             timers: open.timers.clone(),
+            owing: open.owing.clone(),
             store: ShardStore::new(self.context.disk.clone(), self.shard),
             context: self.context.clone(),
         };

@@ -1,6 +1,6 @@
 //! What a worker receives for an attempt, made of the plan and of the run's state, so that it can be made again by any leader.
 
-use quorus_engine::{Millis, Plan, RunInfo, StepId, StepState};
+use quorus_engine::{Millis, Plan, PlannedStep, RunInfo, StepId, StepState};
 use quorus_proto::v1;
 use sha2::{Digest, Sha256};
 
@@ -8,7 +8,7 @@ use crate::{api::to_proto, dispatch::LeaseName};
 
 /// The task of a lease; `None` if the step is not a task of the plan.
 pub(crate) fn task(plan: &Plan, info: &RunInfo, state: &StepState, name: &LeaseName) -> Option<v1::Task> {
-    let planned = plan.step(&name.attempt.step)?;
+    let planned = planned(plan, &name.attempt.step)?;
     let task = planned.kind.task()?;
     Some(v1::Task {
         lease: name.encode(),
@@ -21,7 +21,7 @@ pub(crate) fn task(plan: &Plan, info: &RunInfo, state: &StepState, name: &LeaseN
         step: name.attempt.step.to_string(),
         attempt: name.attempt.attempt,
         r#type: task.task_type.clone(),
-        queue: task.queue.clone(),
+        queue: if state.queue.is_empty() { task.queue.clone() } else { state.queue.clone() },
         input: state.input.as_ref().map(to_proto::payload),
         checkpoint: state.checkpoint.as_ref().map(to_proto::payload),
         attempt_timeout_ms: task.attempt_timeout.0,
@@ -35,7 +35,12 @@ pub(crate) fn task(plan: &Plan, info: &RunInfo, state: &StepState, name: &LeaseN
 
 /// The longest silence of a step's user code.
 pub(crate) fn heartbeat_timeout(plan: &Plan, step: &StepId) -> Option<Millis> {
-    plan.step(step)?.kind.task()?.heartbeat_timeout
+    planned(plan, step)?.kind.task()?.heartbeat_timeout
+}
+
+/// The step of the plan that a step of a run is an instance of.
+pub(crate) fn planned<'p>(plan: &'p Plan, step: &StepId) -> Option<&'p PlannedStep> {
+    plan.step(step).or_else(|| plan.step(&StepId::from(step.planned())))
 }
 
 /// The same for every attempt of a generation of a step, and for nothing else.

@@ -194,7 +194,7 @@ impl TimersState {
 /// True for timers that cut a live attempt.
 fn ends_attempts(kind: TimerKind) -> bool {
     match kind {
-        TimerKind::RunTimeout | TimerKind::StepTimeout | TimerKind::CancelGrace => true,
-        TimerKind::Due => false,
+        TimerKind::RunTimeout | TimerKind::StepTimeout | TimerKind::CancelGrace | TimerKind::CompensationTimeout => true,
+        TimerKind::Due | TimerKind::SlotTimeout => false,
     }
 }

@@ -1,6 +1,6 @@
 //! What applying a record led to: the answer that its proposer gets.
 //!
-//! `[1][0 or 1]` for an epoch (1: opened), `[2][one byte per batch and purge]` for the others. Answers travel only within a process, from the group that applied
+//! `[1][0 or 1]` for an epoch (1: opened), `[2][one byte per batch, purge and discard]` for the others. Answers travel only within a process, from the group that applied
 //! to the proposer that waits, so this layout may change with a version.
 
 use bytes::Bytes;
@@ -13,7 +13,7 @@ pub enum RecordAnswer {
         /// False if a newer leadership is open already.
         opened: bool,
     },
-    /// One per batch, in order, then one per purge.
+    /// One per batch, in order, then one per purge, then one per discard.
     Batches(Vec<BatchAnswer>),
 }
 

@@ -13,7 +13,7 @@ use quorus_raft::disk::{Batch, Table};
 use super::{
     BatchAnswer, RunChange,
     cache::RunCache,
-    requests::Requests,
+    requests::{NewRequest, Requests},
     run::{Folding, RunSlot, write_info},
 };
 use crate::{
@@ -71,8 +71,10 @@ impl<'a> Overlay<'a> {
     /// Removes an ended run, if it is where the proposer saw it. Its request stays, and its id is free unless a newer run has it.
     pub(super) fn purge(&mut self, purge: &log::PurgeRun) -> Result<BatchAnswer, StoreError> {
         let Some(uid) = RunUid::from_bytes(&purge.run_uid) else { return Ok(BatchAnswer::Malformed) };
-        if self.run(uid)?.is_none_or(|slot| slot.head.seq != purge.expected_seq || !slot.may_be_purged()) {
-            return Ok(BatchAnswer::StaleSequence);
+        let store = self.store;
+        match self.run(uid)? {
+            Some(slot) if slot.head.seq == purge.expected_seq && slot.may_be_purged(store)? => {}
+            _ => return Ok(BatchAnswer::StaleSequence),
         }
         let Some(Some(mut slot)) = self.runs.insert(uid, None) else { return Err(StoreError::Missing { what: "head", uid }) };
         slot.purge(self.store, self.batch)?;
@@ -82,6 +84,15 @@ impl<'a> Overlay<'a> {
             self.batch.delete(Table::State, key.clone());
             self.ids.insert(key, None);
         }
+        Ok(BatchAnswer::Applied)
+    }
+
+    /// Notes that an item of a run that failed for good was settled otherwise.
+    pub(super) fn discard(&mut self, discard: &log::DiscardDeadLetter) -> Result<BatchAnswer, StoreError> {
+        let Some(uid) = RunUid::from_bytes(&discard.run_uid) else { return Ok(BatchAnswer::Malformed) };
+        self.run(uid)?;
+        let Some(Some(slot)) = self.runs.get_mut(&uid) else { return Ok(BatchAnswer::StaleSequence) };
+        slot.discard(self.store, &discard.step.as_str().into(), discard.generation, self.batch);
         Ok(BatchAnswer::Applied)
     }
 
@@ -123,7 +134,8 @@ impl<'a> Overlay<'a> {
         self.batch.put(Table::State, key.clone(), id::encode(uid));
         self.ids.insert(key, Some(uid));
         write_info(self.store.group(), info, self.batch);
-        self.requests.started(self.store, info, events[0].time)?;
+        let RunInfo { namespace, run_id, request_id, .. } = info;
+        self.requests.remember(self.store, &NewRequest { namespace, run_id, request_id, uid, time: events[0].time })?;
         self.runs.insert(uid, Some(RunSlot::new(info)));
         self.fold_events(uid, decision, &events)?;
         Ok(BatchAnswer::Applied)
@@ -152,7 +164,16 @@ impl<'a> Overlay<'a> {
     fn fold_events(&mut self, uid: RunUid, decision: log::RunBatch, events: &[Event]) -> Result<(), StoreError> {
         let Some(Some(slot)) = self.runs.get_mut(&uid) else { return Err(StoreError::Missing { what: "head", uid }) };
         for event in events {
+            if matches!(event.kind, EventKind::RunReopened { .. }) {
+                slot.reopened(self.store.group(), self.batch);
+            }
             fold(&mut Folding { store: self.store, slot }, event)?;
+        }
+        let log::RunBatch { namespace, run_id, request_ids, .. } = &decision;
+        if let Some(time) = events.first().map(|event| event.time) {
+            for request_id in request_ids {
+                self.requests.remember(self.store, &NewRequest { namespace, run_id, request_id, uid, time })?;
+            }
         }
         if slot.head.seq > decision.expected_seq {
             let key = history::key(self.store.group(), uid, slot.head.seq);

@@ -3,22 +3,21 @@
 //! Between apply calls it waits in the cache, with the steps that are likely to change next. What it holds always equals the disk, except within an
 //! apply call.
 
-use std::{
-    collections::{HashMap, HashSet, hash_map::Entry},
-    ops::ControlFlow,
-};
+mod purge;
+
+use std::collections::{BTreeMap, HashMap, HashSet, btree_map, hash_map::Entry};
 
 use bytes::Bytes;
-use quorus_engine::{Payload, RunHead, RunInfo, RunUid, StateMut, StepId, StepState, TimerKind, Timestamp};
+use quorus_engine::{Payload, RunHead, RunInfo, RunUid, SignalKey, SignalState, StateMut, StepId, StepState};
 use quorus_raft::{
     GroupId,
     disk::{Batch, Table},
 };
 
-use super::index::{self, Listing, RunIndex, StepIndex};
+use super::index::{HeadIndex, Listing, RunIndex, StepIndex};
 use crate::{
     codec,
-    store::{ShardStore, StoreError, head, history, info, payload, payload::Which, reader::Reader, step},
+    store::{ShardStore, StoreError, head, info, payload, payload::Which, signal, step},
 };
 
 /// A step with more payload than this is not kept between apply calls: a cache counts entries, and large ones would make it large.
@@ -26,10 +25,6 @@ const KEPT_PAYLOAD_BYTES_MAX: usize = 4096;
 
 /// How many steps of a run are remembered as having an entry: enough for most runs, and not much memory.
 const KNOWN_STEPS_MAX: usize = 64;
-
-/// A run with at most so many keys of a family is removed key by key, a larger one by range. Each range that was deleted costs every later read of the
-/// table a little until it is compacted away, so ranges are for the runs that would fill a batch (measured: see docs/operations.md, "Retention").
-const PURGED_BY_KEY_MAX: usize = 1_000;
 
 /// A run while records change it.
 pub(super) struct RunSlot {
@@ -44,15 +39,19 @@ pub(super) struct RunSlot {
     steps: HashMap<StepId, Box<StepSlot>>,
     /// Keys of `steps` that differ from the disk, each once.
     touched: Vec<StepId>,
+    /// Signals that differ from the disk. Not kept between apply calls: a signal changes twice at most.
+    signals: BTreeMap<SignalKey, SignalState>,
+    /// An item was discarded in this apply call.
+    discarded: bool,
     /// All steps that have an entry, if that is known: then one that is not among them need not be looked for on the disk.
     known: Option<HashSet<StepId>>,
 }
 
 #[derive(Default)]
 struct StoredHead {
-    /// `None` before the start.
-    index: Option<RunIndex>,
-    timer: Option<Timestamp>,
+    /// What the list says; `None` before the start.
+    list: Option<RunIndex>,
+    index: HeadIndex,
     has_output: bool,
 }
 
@@ -74,6 +73,8 @@ impl RunSlot {
             listing: Some(Box::new(Listing::of(info))),
             steps: HashMap::new(),
             touched: Vec::new(),
+            signals: BTreeMap::new(),
+            discarded: false,
             known: Some(HashSet::new()),
         }
     }
@@ -81,8 +82,19 @@ impl RunSlot {
     /// Reads a run's head; `None` if there is no such run.
     pub(super) fn load(store: &ShardStore, uid: RunUid) -> Result<Option<Self>, StoreError> {
         let Some((head, has_output)) = head::get(store.disk(), store.group(), uid)? else { return Ok(None) };
-        let stored = StoredHead { index: Some(RunIndex::of(&head)), timer: index::run_timer(&head), has_output };
-        Ok(Some(Self { uid, head, stored, head_touched: false, listing: None, steps: HashMap::new(), touched: Vec::new(), known: None }))
+        let stored = StoredHead { list: Some(RunIndex::of(&head)), index: HeadIndex::of(&head), has_output };
+        Ok(Some(Self {
+            uid,
+            head,
+            stored,
+            head_touched: false,
+            listing: None,
+            steps: HashMap::new(),
+            touched: Vec::new(),
+            signals: BTreeMap::new(),
+            discarded: false,
+            known: None,
+        }))
     }
 
     /// How much it counts in the cache: a head or a step is 1, a remembered name less.
@@ -95,27 +107,33 @@ impl RunSlot {
         self.steps.clear();
     }
 
+    /// The run goes on after its end: what it returned counts no more.
+    pub(super) fn reopened(&mut self, group: GroupId, batch: &mut Batch) {
+        if std::mem::take(&mut self.stored.has_output) {
+            batch.delete(Table::State, payload::key(group, self.uid, Which::Output));
+        }
+    }
+
     /// Worth keeping between apply calls: small, and not at its end.
     pub(super) fn is_hot(&self) -> bool {
         !self.head.status.is_final() && self.head.failure.is_none()
     }
 
-    /// True for a run that ended and owes nothing to anybody.
-    pub(super) fn may_be_purged(&self) -> bool {
-        self.head.status.is_final()
-    }
-
     /// Writes what was touched, with the indexes, and makes itself equal to the disk again.
     pub(super) fn write(&mut self, store: &ShardStore, batch: &mut Batch) -> Result<(), StoreError> {
         let group = store.group();
+        self.discarded = false;
         if self.head_touched {
             self.write_head(store, batch)?;
             self.head_touched = false;
         }
+        for (key, state) in std::mem::take(&mut self.signals) {
+            batch.put(Table::State, signal::key(group, self.uid, &key), codec::encode_signal(&state));
+        }
         for id in std::mem::take(&mut self.touched) {
             let Some(slot) = self.steps.get_mut(&id) else { continue };
             batch.put(Table::State, step::key(group, self.uid, &id), codec::encode_step(&slot.state));
-            let after = StepIndex::of(&slot.state);
+            let after = StepIndex::of(&id, &slot.state);
             slot.stored.write(after, group, self.uid, &id, batch);
             slot.stored = after;
             slot.touched = false;
@@ -133,15 +151,15 @@ impl RunSlot {
             self.stored.has_output = true;
         }
         batch.put(Table::State, head::key(group, self.uid), codec::encode_head(&self.head, self.stored.has_output));
-        let timer = index::run_timer(&self.head);
-        index::move_timer(group, self.uid, TimerKind::RunTimeout, None, self.stored.timer, timer, batch);
-        self.stored.timer = timer;
-        let index = RunIndex::of(&self.head);
-        if self.stored.index.as_ref() != Some(&index) {
-            let before = self.stored.index.take();
+        let index = HeadIndex::of(&self.head);
+        self.stored.index.write(index, group, self.uid, batch);
+        self.stored.index = index;
+        let list = RunIndex::of(&self.head);
+        if self.stored.list.as_ref() != Some(&list) {
+            let before = self.stored.list.take();
             let started_at = self.head.started_at;
-            RunIndex::write(before.as_ref(), Some(&index), self.listing(store)?, started_at, group, batch);
-            self.stored.index = Some(index);
+            RunIndex::write(before.as_ref(), Some(&list), self.listing(store)?, started_at, group, batch);
+            self.stored.list = Some(list);
         }
         Ok(())
     }
@@ -156,37 +174,6 @@ impl RunSlot {
             }
         };
         Ok(self.listing.insert(listing))
-    }
-
-    /// Removes everything about the run but its id and its request. The caller forgets the slot.
-    pub(super) fn purge(&mut self, store: &ShardStore, batch: &mut Batch) -> Result<(), StoreError> {
-        // What was folded in this apply call is in the batch only, where no scan of the disk finds it: written out, then removed by range.
-        let folded = self.head_touched || !self.touched.is_empty();
-        self.write(store, batch)?;
-        let (group, uid, started_at) = (store.group(), self.uid, self.head.started_at);
-        let index = self.stored.index.take();
-        RunIndex::write(index.as_ref(), None, self.listing(store)?, started_at, group, batch);
-        for key in [info::key(group, uid), head::key(group, uid)] {
-            batch.delete(Table::State, key);
-        }
-        for which in [Which::Input, Which::Output] {
-            batch.delete(Table::State, payload::key(group, uid, which));
-        }
-        for range in [step::range(group, uid), history::range(group, uid)] {
-            let mut keys = Vec::new();
-            if !folded {
-                store.disk().visit(&range, |key, _| {
-                    keys.push(Bytes::copy_from_slice(key));
-                    Ok(if keys.len() <= PURGED_BY_KEY_MAX { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
-                })?;
-            }
-            if folded || keys.len() > PURGED_BY_KEY_MAX {
-                batch.delete_range(Table::State, range.0, range.1);
-            } else {
-                keys.into_iter().for_each(|key| batch.delete(Table::State, key));
-            }
-        }
-        Ok(())
     }
 }
 
@@ -215,7 +202,7 @@ impl StateMut for Folding<'_> {
                 }
                 let stored = if is_new { None } else { step::get(self.store.disk(), self.store.group(), *uid, id)? };
                 let state = stored.unwrap_or_default();
-                entry.insert(Box::new(StepSlot { stored: StepIndex::of(&state), state, touched: false }))
+                entry.insert(Box::new(StepSlot { stored: StepIndex::of(id, &state), state, touched: false }))
             }
         };
         if !slot.touched {
@@ -223,6 +210,17 @@ impl StateMut for Folding<'_> {
             touched.push(id.clone());
         }
         Ok(&mut slot.state)
+    }
+
+    fn signal(&mut self, key: &SignalKey) -> Result<&mut SignalState, StoreError> {
+        let RunSlot { uid, signals, .. } = &mut *self.slot;
+        Ok(match signals.entry(key.clone()) {
+            btree_map::Entry::Occupied(entry) => entry.into_mut(),
+            btree_map::Entry::Vacant(entry) => {
+                let stored = signal::get(self.store.disk(), self.store.group(), *uid, key)?;
+                entry.insert(stored.unwrap_or_default())
+            }
+        })
     }
 }
 
@@ -238,7 +236,8 @@ pub(super) fn write_info(group: GroupId, run: &RunInfo, batch: &mut Batch) {
 /// are too large to be worth it.
 fn detach(step: &mut StepState) -> bool {
     let details = step.failure.as_mut().and_then(|failure| failure.details.as_mut());
-    let payloads = [step.input.as_mut(), step.checkpoint.as_mut(), step.output.as_mut(), details];
+    let of_scope = step.scope.as_mut().and_then(|scope| scope.failure.as_mut()).and_then(|failure| failure.details.as_mut());
+    let payloads = [step.input.as_mut(), step.checkpoint.as_mut(), step.output.as_mut(), details, of_scope];
     let mut bytes = 0;
     for payload in payloads.into_iter().flatten() {
         bytes += payload.data.len();

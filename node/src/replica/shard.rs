@@ -78,9 +78,7 @@ impl ShardReplica {
                     }
                     RecordAnswer::Epoch { opened: record.term == open }
                 }
-                None if record.term != open => {
-                    RecordAnswer::Batches(vec![BatchAnswer::StaleTerm; record.batches.len() + record.purges.len()])
-                }
+                None if record.term != open => RecordAnswer::Batches(vec![BatchAnswer::StaleTerm; parts_of(&record)]),
                 None => RecordAnswer::Batches(fold_record(&mut overlay, record).map_err(|error| in_record(group, entry.index, error))?),
             };
             answers.push(answer.encode());
@@ -119,17 +117,26 @@ impl StateMachine for ShardReplica {
     }
 }
 
+/// How many answers a record gets.
+fn parts_of(record: &log::Record) -> usize {
+    record.batches.len() + record.purges.len() + record.discards.len()
+}
+
 /// Folds a record of the open leadership, part by part.
 fn fold_record(overlay: &mut Overlay<'_>, record: log::Record) -> Result<Vec<BatchAnswer>, crate::store::StoreError> {
+    let parts = parts_of(&record);
     for definition in record.definitions {
         overlay.define(definition)?;
     }
-    let mut answers = Vec::with_capacity(record.batches.len() + record.purges.len());
+    let mut answers = Vec::with_capacity(parts);
     for decision in record.batches {
         answers.push(overlay.fold(decision)?);
     }
     for purge in &record.purges {
         answers.push(overlay.purge(purge)?);
+    }
+    for discard in &record.discards {
+        answers.push(overlay.discard(discard)?);
     }
     Ok(answers)
 }

@@ -32,10 +32,20 @@ pub(crate) enum Family {
     Timer = b'T',
     /// Queued and leased steps.
     Open = b'O',
+    /// What is owed to others.
+    Owed = b'X',
+    /// Steps that wait for a signal or for people.
+    Awaiting = b'A',
+    /// What needs a person.
+    DeadLetter = b'B',
+    /// Dead letters that were settled otherwise.
+    Discarded = b'b',
+    /// Signals that runs received.
+    Signal = b'G',
     /// Runs, newest first.
     List = b'I',
     /// Runs that have not ended, newest first.
-    OpenRun = b'A',
+    OpenRun = b'a',
     /// Runs of each workflow, newest first.
     WorkflowRun = b'J',
     /// Ended runs, by when they are to be removed.

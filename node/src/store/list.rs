@@ -138,13 +138,13 @@ pub(crate) fn row_of(info: &RunInfo, head: &RunHead) -> RunRow {
         uid: info.uid,
         run_id: info.run_id.clone(),
         workflow: info.workflow.clone(),
-        version: info.version,
+        version: head.migrated.as_ref().map_or(info.version, |migrated| migrated.version),
         status: head.status,
         labels: info.labels.clone(),
         started_at: head.started_at,
         ended_at: head.ended_at,
         error_type: head.failure.as_ref().map(|failure| failure.kind.clone()).unwrap_or_default(),
-        parent: String::new(),
+        parent: info.parent.as_ref().map(|parent| parent.run_id.clone()).unwrap_or_default(),
     }
 }
 

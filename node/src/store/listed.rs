@@ -1,6 +1,6 @@
 //! Runs in the order of the list, but only some of them: so that what is rare is found without reading what is not.
 //!
-//! `[group]'A'[namespace 0][reversed start time][uid]` -> nothing, while the run has not ended.
+//! `[group]'a'[namespace 0][reversed start time][uid]` -> nothing, while the run has not ended.
 //! `[group]'J'[namespace 0][workflow 0][reversed start time][uid]` -> nothing, as long as the run is kept.
 //!
 //! What filters ask about is in the list's own entry, which these keys lead to. They pay for themselves: a start writes two keys of about 60 bytes

@@ -12,8 +12,11 @@
 //! | `timer` | `T` due, uid, kind, step | - | with the field that it is derived from |
 //! | `open` | `O` uid, step | - | when a step is queued or leased |
 //! | `list` | `I` namespace, start, uid | what filters ask about | start, change of status |
-//! | `listed` | `A` namespace, start, uid and `J` namespace, workflow, start, uid | - | start, end |
+//! | `listed` | `a` namespace, start, uid and `J` namespace, workflow, start, uid | - | start, end |
 //! | `expiry` | `Z` class, time, uid | - | end |
+//! | `place` | `X`, `A` and `B` uid, step | - | with the state that it is derived from |
+//! | `discarded` | `b` uid, step | generation | a discard |
+//! | `signal` | `G` uid, name, sequence | a signal | its arrival, its end |
 //! | `request` | `Q` and `q` | uid, time | start |
 //! | `definition` | `D` digest | definition | first use |
 //!
@@ -26,6 +29,7 @@ mod error;
 mod shard;
 
 pub(crate) mod definition;
+pub(crate) mod discarded;
 pub(crate) mod epoch;
 pub(crate) mod expiry;
 pub(crate) mod head;
@@ -37,8 +41,10 @@ pub(crate) mod list;
 pub(crate) mod listed;
 pub(crate) mod open;
 pub(crate) mod payload;
+pub(crate) mod place;
 pub(crate) mod reader;
 pub(crate) mod request;
+pub(crate) mod signal;
 pub(crate) mod step;
 pub(crate) mod timer;
 
@@ -48,8 +54,10 @@ pub(crate) mod testing;
 pub use epoch::Epoch;
 pub use error::StoreError;
 pub use expiry::{Expired, ExpiryPage};
+pub(crate) use list::row_of;
 pub use list::{LIST_SCANNED_MAX, RunCount, RunCursor, RunPage, RunSummary};
 pub use open::OpenStep;
-pub use request::{REQUEST_KEPT, Request};
-pub use shard::{LoadedRun, ShardStore};
+pub use place::{PlaceEntry, RunPlace};
+pub use request::{CHANGE_MARK, REQUEST_KEPT, Request, id_of_change};
+pub use shard::{LoadedRun, ShardStore, digest};
 pub use timer::{Timer, TimerEntry};

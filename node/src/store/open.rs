@@ -10,7 +10,7 @@ use quorus_engine::{RunUid, StepId, StepState};
 use quorus_raft::GroupId;
 
 use super::{
-    StoreError, info,
+    StoreError, digest, head, info,
     key::{Family, KeyReader, KeyWriter},
     reader::Reader,
     step,
@@ -54,16 +54,21 @@ pub(crate) fn visit(
     group: GroupId,
     mut visit: impl FnMut(OpenStep) -> ControlFlow<()>,
 ) -> Result<(), StoreError> {
-    let mut run: Option<quorus_engine::RunInfo> = None;
+    let mut run: Option<(quorus_engine::RunInfo, [u8; 32])> = None;
     reader.visit(&range(group), |key, _| {
         let (uid, id) = parse(key)?;
-        let info = match run.take() {
-            Some(info) if info.uid == uid => info,
-            _ => info::get(reader, group, uid)?.ok_or(StoreError::Missing { what: "info", uid })?,
+        let (info, digest) = match run.take() {
+            Some((info, digest)) if info.uid == uid => (info, digest),
+            _ => {
+                let info = info::get(reader, group, uid)?.ok_or(StoreError::Missing { what: "info", uid })?;
+                let (head, _) = head::get(reader, group, uid)?.ok_or(StoreError::Missing { what: "head", uid })?;
+                let digest = *digest(&info, &head);
+                (info, digest)
+            }
         };
         let state = step::get(reader, group, uid, &id)?.ok_or(StoreError::Missing { what: "step", uid })?;
-        let open = OpenStep { uid, namespace: info.namespace.clone(), run_id: info.run_id.clone(), digest: info.digest, step: id, state };
-        run = Some(info);
+        let open = OpenStep { uid, namespace: info.namespace.clone(), run_id: info.run_id.clone(), digest, step: id, state };
+        run = Some((info, digest));
         Ok(visit(open))
     })
 }

@@ -6,15 +6,19 @@
 use std::{collections::BTreeMap, ops::ControlFlow, sync::Arc};
 
 use bytes::Bytes;
-use quorus_engine::{Event, Millis, RunHead, RunInfo, RunUid, StepId, StepState, Timestamp};
+use quorus_engine::{Event, Millis, RunHead, RunInfo, RunUid, SignalKey, SignalState, StepId, StepState, Timestamp};
 use quorus_raft::{
     GroupId,
     disk::{Disk, View},
 };
 
 use super::{
-    Epoch, Expired, ExpiryPage, OpenStep, Request, RunCount, RunCursor, RunPage, RunSummary, StoreError, Timer, TimerEntry, definition,
-    epoch, expiry, head, history, id, info, list, open, payload, payload::Which, reader::Reader, request, step, timer,
+    Epoch, Expired, ExpiryPage, OpenStep, PlaceEntry, Request, RunCount, RunCursor, RunPage, RunPlace, RunSummary, StoreError, Timer,
+    TimerEntry, definition, discarded, epoch, expiry, head, history, id, info, list, open, payload,
+    payload::Which,
+    place::{self, Places},
+    reader::Reader,
+    request, signal, step, timer,
 };
 use crate::query::RunFilter;
 
@@ -34,6 +38,20 @@ pub struct LoadedRun {
     pub head: RunHead,
     /// The steps that have an entry.
     pub steps: BTreeMap<StepId, StepState>,
+    /// The signals that it received.
+    pub signals: BTreeMap<SignalKey, SignalState>,
+}
+
+impl LoadedRun {
+    /// Digest of the definition that the run's plan is made from.
+    pub fn digest(&self) -> &[u8; 32] {
+        digest(&self.info, &self.head)
+    }
+}
+
+/// Digest of the definition that a run's plan is made from: of the version that it was started with, unless it goes on with another.
+pub fn digest<'a>(info: &'a RunInfo, head: &'a RunHead) -> &'a [u8; 32] {
+    head.migrated.as_ref().map_or(&info.digest, |migrated| &migrated.digest)
 }
 
 impl ShardStore {
@@ -104,7 +122,41 @@ impl ShardStore {
         let Some(head) = read_head(&*view, self.group, uid)? else { return Ok(None) };
         let info = read_info(&*view, self.group, uid)?.ok_or(StoreError::Missing { what: "info", uid })?;
         let steps = step::all(&*view, self.group, uid)?;
-        Ok(Some(LoadedRun { info, head, steps }))
+        let signals = signal::all(&*view, self.group, uid)?;
+        Ok(Some(LoadedRun { info, head, steps, signals }))
+    }
+
+    /// At most `limit` places that owe something to others and come after `after`, run by run.
+    ///
+    /// # Errors
+    /// If the disk fails, or holds what this version can't read.
+    pub fn owed_after(&self, after: Option<&RunPlace>, limit: usize) -> Result<Vec<PlaceEntry>, StoreError> {
+        place::page(&*self.view(), self.group, Places::Owed, after, limit)
+    }
+
+    /// At most `limit` steps that wait for a signal or for people and come after `after`, run by run.
+    ///
+    /// # Errors
+    /// If the disk fails, or holds what this version can't read.
+    pub fn awaiting_after(&self, after: Option<&RunPlace>, limit: usize) -> Result<Vec<PlaceEntry>, StoreError> {
+        place::page(&*self.view(), self.group, Places::Awaiting, after, limit)
+    }
+
+    /// At most `limit` places that come after `after` where there may be a dead letter: a run that needs attention, or an item that failed for good.
+    ///
+    /// # Errors
+    /// If the disk fails, or holds what this version can't read.
+    pub fn dead_letters_after(&self, after: Option<&RunPlace>, limit: usize) -> Result<Vec<RunPlace>, StoreError> {
+        let entries = place::page(&*self.view(), self.group, Places::DeadLetter, after, limit)?;
+        Ok(entries.into_iter().map(|entry| entry.place).collect())
+    }
+
+    /// The generation of an item that was discarded as a dead letter, if any was.
+    ///
+    /// # Errors
+    /// If the disk fails, or holds what this version can't read.
+    pub fn discarded_generation(&self, uid: RunUid, step: &StepId) -> Result<Option<u32>, StoreError> {
+        discarded::get(self.disk(), self.group, uid, step)
     }
 
     /// The run that a request started, if it is remembered.

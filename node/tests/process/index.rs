@@ -185,3 +185,58 @@ async fn an_ended_run_is_removed_by_request_and_one_that_goes_on_is_not() {
         eventually(&format!("node {node} has forgotten it"), || async { is_gone(&client, "waits").await.then_some(()) }).await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_needs_a_person_is_listed_until_somebody_settles_it() {
+    let cluster = Cluster::start(3).await;
+    let client = cluster.client();
+    let held = "api_version: quorus/v1\nkind: Workflow\nmetadata: {name: held}\nspec:\n  on_failure: hold\n  steps:\n    - {id: only, task: {type: work}, retry: {max_attempts: 1}}\n";
+    let items = "api_version: quorus/v1\nkind: Workflow\nmetadata: {name: items}\nspec:\n  steps:\n    - id: all\n      for_each: {in: \"${input}\", max_failures: 5, steps: [{id: one, task: {type: work}, with: \"${item}\", retry: {max_attempts: 1}}]}\n";
+    apply(&client, held).await;
+    let revision = apply(&client, items).await;
+    let record = Record::default();
+    let _worker = work(&cluster, "w", 8, &record, |context| async move {
+        let fails = context.task().run_id == "held" || context.task().step.contains("[1]");
+        if fails { Err(TaskError::failed("Broken", "it broke").non_retryable()) } else { Ok(Output::from(serde_json::json!(1))) }
+    });
+    start(&client, "held", "held", revision).await;
+    let input = Some(v1::Payload { data: "[1, 2, 3]".into(), encoding: String::new() });
+    let request = v1::StartRunRequest { workflow: "items".to_owned(), run_id: "items".to_owned(), input, ..Default::default() };
+    client.start_run(request).await.unwrap();
+    assert_eq!(end(&client, "items").await.status(), RunStatus::Succeeded);
+
+    let list = |client: Client, page_size: u32| async move {
+        let mut request = v1::ListDeadLettersRequest { page_size, ..Default::default() };
+        let mut found = BTreeSet::new();
+        loop {
+            let page = client.list_dead_letters(request.clone()).await.unwrap();
+            for letter in page.dead_letters {
+                assert_eq!(letter.failure.unwrap().r#type, "Broken");
+                found.insert((letter.run_id, letter.step, letter.cause));
+            }
+            if page.next_page_token.is_empty() {
+                return found;
+            }
+            request.page_token = page.next_page_token;
+        }
+    };
+    let item = ("items".to_owned(), "all[1]".to_owned(), "item_failed".to_owned());
+    for node in 1..=3 {
+        eventually(&format!("node {node} lists both"), || async {
+            let found = list(cluster.client_of(node), 1).await;
+            let run = found.iter().any(|(run, _, cause)| run == "held" && cause == "hold");
+            (run && found.contains(&item) && found.len() == 2).then_some(())
+        })
+        .await;
+    }
+    let discard = || {
+        let (run_id, step) = ("items".to_owned(), "all[1]".to_owned());
+        client.discard_dead_letter(v1::DiscardDeadLetterRequest { run_id, step, reason: "gone".to_owned(), ..Default::default() })
+    };
+    discard().await.unwrap();
+    assert_eq!(discard().await.unwrap_err().reason(), "NO_DEAD_LETTER");
+    client.terminate_run(v1::TerminateRunRequest { run_id: "held".to_owned(), ..Default::default() }).await.unwrap();
+    for node in 1..=3 {
+        eventually(&format!("node {node} lists none"), || async { list(cluster.client_of(node), 10).await.is_empty().then_some(()) }).await;
+    }
+}

@@ -15,10 +15,25 @@ pub(crate) enum Root {
     Status(usize),
     /// Why a step failed, `{type, message}`; null unless it failed.
     Error(usize),
-    /// About the run.
+    /// About the run: what never changes.
     Run,
+    /// How the run is about to end, as a word. Only in `finally` and `on_attention`.
+    RunStatus,
+    /// Why the run fails, `{type, message}`, or null. Only in `finally` and `on_attention`.
+    RunError,
     /// The instant of the decision.
     Now,
+    /// The item of the `for_each` at this position that the reader is in.
+    Item(usize),
+    /// The number, from 0, of the item or iteration of the container at this position that the reader is in.
+    Index(usize),
+    /// The signal that is being matched: `{id, name, payload}`. Only in `match`.
+    Signal,
+    /// What a compensation undoes: `{with, output, checkpoint, state, item}` (`state` is the step's status as a word); for the `output` of a
+    /// `workflow` step `{output}` of its child.
+    This,
+    /// A document that the caller names, see [`super::Formula`].
+    Named(usize),
 }
 
 /// One step of a path.

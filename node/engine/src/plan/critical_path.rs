@@ -14,7 +14,7 @@ impl Plan {
             step = current
                 .needs
                 .iter()
-                .map(|&need| &self.steps[need])
+                .map(|need| &self.steps[need.index])
                 .filter(|need| need.level + 1 == current.level)
                 .min_by_key(|need| need.index);
         }

@@ -5,15 +5,25 @@
 //! the number of steps and needs.
 
 mod build;
+mod builtin;
 mod check_fields;
 mod check_graph;
 mod check_names;
 mod critical_path;
 mod expressions;
+mod flatten;
+mod kinds;
+mod matrix;
+mod outputs;
 mod problem;
+mod reads;
+mod task;
 mod types;
 
 pub use build::plan;
+pub use builtin::{BUILTIN_QUEUE, BuiltIn, SECRET_MARKER};
+pub use matrix::{FIELDS, KINDS};
 pub use problem::Problem;
 pub(crate) use problem::did_you_mean;
-pub use types::{Plan, PlannedExpression, PlannedKind, PlannedSet, PlannedStep, PlannedTask, PlannedTemplate, PlannedWait, RetryPolicy};
+pub use task::{PlannedPool, PlannedTask, RetryPolicy};
+pub use types::*;

@@ -7,7 +7,7 @@ use super::laws;
 use super::world::{World, worker};
 use crate::{
     AttemptRef, Command, Definition, Failure, Kind, Millis, Outcome, Payload, Principal, RetryDefinition, RunStatus, StepDefinition,
-    StepId, StepStatus, TimerKind, Token, Wait,
+    StepId, StepStatus, TaskDefinition, TimerKind, Token, Wait,
 };
 
 /// What one step is like; needs point backwards by position.
@@ -54,13 +54,17 @@ fn definition(shapes: &[Shape], timeout: bool) -> Definition {
         let kind = match shape.kind {
             0 => Kind::Wait(Wait::For(Millis(60_000))),
             1 => Kind::Set(read.clone()),
-            _ => Kind::Task { task_type: "work".to_owned(), queue: if shape.delay { "slow" } else { "" }.to_owned(), priority: 0 },
+            _ => Kind::Task(TaskDefinition {
+                task_type: "work".to_owned(),
+                queue: if shape.delay { "slow" } else { "" }.to_owned(),
+                ..TaskDefinition::default()
+            }),
         };
-        let is_task = matches!(kind, Kind::Task { .. });
+        let is_task = matches!(kind, Kind::Task(_));
         let is_set = matches!(kind, Kind::Set(_));
         StepDefinition {
             id: format!("s{index}"),
-            needs,
+            needs: needs.into_iter().map(Into::into).collect(),
             condition: match shape.condition {
                 0 => Some("false".to_owned()),
                 1 => Some("input.missing".to_owned()),
@@ -179,7 +183,9 @@ impl World {
                     self.act(&Command::FireTimer { step: Some(step), kind: TimerKind::Due, due }).expect_err("timers are never early");
                 }
             }
-            Move::Cancel => drop(self.act(&Command::Cancel { principal: Principal::default(), reason: "test".to_owned() })),
+            Move::Cancel => {
+                drop(self.act(&Command::Cancel { principal: Principal::default(), reason: "test".to_owned(), compensate: true }))
+            }
             Move::Terminate => drop(self.act(&Command::Terminate { principal: Principal::default(), reason: "test".to_owned() })),
             Move::Advance => drop(self.act(&Command::Advance)),
         }

@@ -90,3 +90,27 @@ fn the_id_stays_with_the_newer_run_when_an_older_one_is_removed() {
     assert_eq!(shard.store.current_uid("ns", "run").unwrap(), Some(RunUid(2)));
     assert!(shard.store.load_run(RunUid(2)).unwrap().is_some());
 }
+
+#[test]
+fn a_discard_is_remembered_with_its_generation_until_the_run_is_removed() {
+    let record = |record: log::Record| entry(9, &log::Record { term: 1, ..record });
+    let discard = |uid: u128| log::DiscardDeadLetter {
+        run_uid: Bytes::copy_from_slice(&RunUid(uid).to_bytes()),
+        step: "all[3]".into(),
+        generation: 2,
+    };
+    let purge = log::PurgeRun { run_uid: Bytes::copy_from_slice(&RunUid(1).to_bytes()), expected_seq: 2 };
+    let mut shard = shard();
+    apply(&mut shard, vec![run(1, "run", "req-1", 10, None)]);
+    let answers = shard.apply(&[record(log::Record { discards: vec![discard(1), discard(7)], ..log::Record::default() })]);
+    assert_eq!(answers, [RecordAnswer::Batches(vec![BatchAnswer::Applied, BatchAnswer::StaleSequence])]);
+    assert_eq!(shard.store.discarded_generation(RunUid(1), &"all[3]".into()).unwrap(), Some(2));
+    // In one apply call with the removal, and behind it.
+    let answers = shard.apply(&[
+        record(log::Record { discards: vec![discard(1)], ..log::Record::default() }),
+        record(log::Record { purges: vec![purge], discards: vec![discard(1)], ..log::Record::default() }),
+    ]);
+    let expected = [vec![BatchAnswer::Applied], vec![BatchAnswer::Applied, BatchAnswer::StaleSequence]];
+    assert_eq!(answers, expected.map(RecordAnswer::Batches));
+    assert_eq!(keys_of(&shard, RunUid(1)), Vec::<Bytes>::new());
+}

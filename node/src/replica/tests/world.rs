@@ -1,12 +1,14 @@
 //! A leader in small: decides random commands with the engine, and keeps the records that it would propose, with the answers that it expects.
 
+mod language;
+
 use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 use proptest::prelude::*;
 use quorus_engine::{
     AttemptRef, Command, Context, Credits, Definition, Failure, Kind, Millis, Outcome, Payload, Plan, Principal, RetryDefinition, Run,
-    RunInfo, RunUid, StepDefinition, StepId, StepStatus, Timestamp, Wait, WorkerId, decide, plan,
+    RunInfo, RunUid, StepDefinition, StepId, StepStatus, TaskDefinition, Timestamp, Wait, WorkerId, decide, plan,
 };
 use quorus_proto::log;
 use quorus_raft::Entry;
@@ -30,7 +32,7 @@ pub(super) struct Op {
 }
 
 pub(super) fn ops(count: usize) -> impl Strategy<Value = Vec<Op>> {
-    let op = (0u8..27, any::<u16>(), any::<u8>(), 0i64..4_000);
+    let op = (0u8..42, any::<u16>(), any::<u8>(), 0i64..4_000);
     proptest::collection::vec(op.prop_map(|(kind, pick, variant, millis)| Op { kind, pick, variant, millis }), 1..count)
 }
 
@@ -66,7 +68,7 @@ impl World {
         let mut world = Self {
             now: Timestamp(1_700_000_000_000),
             term: 0,
-            plans: definitions().iter().map(|definition| Arc::new(plan(definition).unwrap())).collect(),
+            plans: definitions().iter().map(|definition| Arc::new(plan(definition).unwrap())).chain(language::plans()).collect(),
             runs: BTreeMap::new(),
             ids: BTreeMap::new(),
             purged: Vec::new(),
@@ -97,7 +99,10 @@ impl World {
             13 => self.on_step(op, StepStatus::Leased, |_, attempt, _| Command::Abandon { attempt, reason: "lost".into() }),
             14 => self.on_step(op, StepStatus::Leased, |_, attempt, _| Command::AttemptTimeout { attempt }),
             15..=18 => self.fire_timer(op),
-            19 => self.on_run(op, Command::Cancel { principal: Principal::default(), reason: "enough".into() }),
+            19 => self.on_run(
+                op,
+                Command::Cancel { principal: Principal::default(), reason: "enough".into(), compensate: !op.variant.is_multiple_of(3) },
+            ),
             20 if op.variant.is_multiple_of(2) => {
                 self.on_run(op, Command::Terminate { principal: Principal::default(), reason: "now".into() })
             }
@@ -107,8 +112,8 @@ impl World {
                 self.open_epoch();
             }
             23 if op.variant.is_multiple_of(4) => self.now = Timestamp(self.now.0 + 8 * 24 * 3600 * 1000),
-            24 | 25 => self.purge(op),
-            _ => {}
+            40 | 41 => self.purge(op),
+            _ => self.live(op),
         }
     }
 
@@ -119,7 +124,7 @@ impl World {
             return;
         }
         // The wide one seldom, since it costs as much as all others together.
-        let kind = if op.variant == 255 { 3 } else { usize::from(op.variant) % 3 };
+        let kind = if op.variant == 255 { 3 } else { [0, 1, 2, 4, 5, 6][usize::from(op.variant) % 6] };
         let plan = self.plans[kind].clone();
         // Spread, so that the order of uids is not the order of starts.
         let uid = RunUid(
@@ -138,6 +143,7 @@ impl World {
             deadline: Some(self.now.plus(Millis(60_000))),
             ..RunInfo::default()
         };
+        let info = language::with_language(info, op);
         self.pending.definitions.push(log::StoredDefinition {
             digest: Bytes::copy_from_slice(&info.digest),
             workflow: Bytes::copy_from_slice(format!("definition {kind}").as_bytes()),
@@ -173,7 +179,7 @@ impl World {
     fn fire_timer(&mut self, op: &Op) {
         let mut timers = Vec::new();
         for (uid, run) in &self.runs {
-            timers.extend(run.head().timer().map(|(kind, due)| (due, *uid, kind, None)));
+            timers.extend(run.head().timers().map(|(kind, due)| (due, *uid, kind, None)));
             for (id, state) in run.steps() {
                 timers.extend(state.timers().map(|(kind, due)| (due, *uid, kind, Some(id.clone()))));
             }
@@ -195,6 +201,7 @@ impl World {
             seed: op.pick.into(),
             lease: Millis(30_000),
             cancel_grace: Millis(10_000),
+            allow_unverified: true,
             credits: &mut SomeCredits(op.variant),
         };
         let Ok(decision) = decide(run, &command, &mut context) else { return };
@@ -209,10 +216,12 @@ impl World {
             expected_seq,
             events: decision.events.iter().map(encode_event).collect(),
             replaces_uid: replaces.map(|uid| Bytes::copy_from_slice(&uid.to_bytes())).unwrap_or_default(),
+            request_ids: if op.kind >= 24 && op.pick.is_multiple_of(2) { vec![format!("change-{}", op.pick % 7)] } else { Vec::new() },
         };
         self.sent.push(batch.clone());
         self.pending.batches.push(batch);
         self.pending_answers.push(BatchAnswer::Applied);
+        self.replan(uid, op, &decision.events);
     }
 
     /// Removes a run, if it has ended; now and then by somebody who saw it earlier.
@@ -330,12 +339,12 @@ fn definition(name: &str, steps: Vec<StepDefinition>) -> Definition {
 }
 
 fn step(id: &str, needs: &[&str]) -> StepDefinition {
-    StepDefinition { id: id.into(), needs: needs.iter().map(|need| (*need).to_owned()).collect(), ..StepDefinition::default() }
+    StepDefinition { id: id.into(), needs: needs.iter().map(|need| (*need).into()).collect(), ..StepDefinition::default() }
 }
 
 fn task(id: &str, needs: &[&str]) -> StepDefinition {
     StepDefinition {
-        kind: Some(Kind::Task { task_type: "t".into(), queue: "q".into(), priority: 0 }),
+        kind: Some(Kind::Task(TaskDefinition { task_type: "t".into(), queue: "q".into(), ..TaskDefinition::default() })),
         retry: Some(RetryDefinition { max_attempts: 2, initial_interval: Some(Millis(1_000)), ..RetryDefinition::default() }),
         ..step(id, needs)
     }
