@@ -7,12 +7,14 @@ use quorus_proto::v1;
 use quorus_raft::{Group, GroupId, Host, NodeId, Peers, disk::Disk};
 use tonic::Status;
 
-use super::{Admission, errors, steps, to_proto};
+use super::{Admission, SystemPort, errors, schemas, steps, to_proto};
 use crate::{
     changes::Changes,
     clock::Clock,
+    dispatch::Dispatcher,
     gateway::Gateway,
     leader::{LedShards, PlanCache, Retention},
+    limits::PermitPort,
     liveness::Liveness,
     routing,
     store::{LoadedRun, ShardStore},
@@ -31,6 +33,12 @@ pub struct ApiContext {
     pub disk: Arc<dyn Disk>,
     /// Definitions and placement, on every node.
     pub system: SystemStore,
+    /// The way to the keeper of the limits.
+    pub permits: PermitPort,
+    /// Waiting tasks of the shards that this node leads.
+    pub dispatcher: Dispatcher,
+    /// The way to group 0's leader.
+    pub port: SystemPort,
     /// Shards that this node leads.
     pub led: LedShards,
     /// Compiled plans.
@@ -97,7 +105,7 @@ impl ApiContext {
     pub fn show_run(&self, store: &ShardStore, shard: GroupId, run: &LoadedRun) -> Result<v1::Run, Status> {
         let plan = self.plans.get(store, run.digest()).map_err(|error| errors::internal(&error))?;
         let mut wire = to_proto::run_summary(shard, &run.info, &run.head);
-        wire.input = Some(to_proto::payload(&run.info.input));
+        wire.input = Some(schemas::shown_input(&plan, &run.info.input));
         wire.output = run.head.output.as_ref().map(to_proto::payload);
         wire.steps = steps::steps(&plan, run);
         wire.undone = steps::undone(&plan, run);

@@ -11,7 +11,7 @@ use super::{
     ApiContext, errors,
     errors::reason,
     forward::Journey,
-    history_event, limits, run_service,
+    history_event, limits, run_service, schemas,
     spread::{self, Spread},
     to_proto,
 };
@@ -79,8 +79,9 @@ pub(super) fn history(
     let limit = limits::page_size(message.page_size);
     let events = store.history(uid, from, limit + 1).map_err(|error| errors::internal(&error))?;
     let next_page_token = events.get(limit).map(|(sequence, _)| sequence.to_string()).unwrap_or_default();
-    let events = events.iter().take(limit).map(|(sequence, event)| history_event::event(*sequence, event)).collect();
-    Ok(v1::GetRunHistoryResponse { events, next_page_token })
+    let mut wire: Vec<_> = events.iter().take(limit).map(|(sequence, event)| history_event::event(*sequence, event)).collect();
+    schemas::hide(&context.plans, &store, &events, &mut wire);
+    Ok(v1::GetRunHistoryResponse { events: wire, next_page_token })
 }
 
 /// The run that a request names: by its uid if it gives one, else the newest one that had the id.

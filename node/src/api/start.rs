@@ -15,6 +15,7 @@ use super::{
     forward::Journey,
     from_proto, limits,
     run_service::checked,
+    schemas,
 };
 use crate::{
     leader::{Ask, LedShard, RunKey, StartAsk},
@@ -78,6 +79,7 @@ pub(super) async fn start(context: &ApiContext, led: &LedShard, message: &v1::St
     let permit = context.admission.change()?;
     let (definition, digest) = (version.workflow.clone(), version.digest);
     let plan = context.plans.compile(&digest, definition.clone()).map_err(|error| errors::internal(&error))?;
+    schemas::check_input(&plan, message.input.as_ref())?;
     let now = context.clock.now();
     let mut labels = plan.labels.clone();
     labels.extend(message.labels.clone());
@@ -117,8 +119,29 @@ pub(super) async fn start(context: &ApiContext, led: &LedShard, message: &v1::St
     }
 }
 
+/// Refuses an input that does not fit the workflow's schema, with every violation.
+pub(super) fn fits(schema: &serde_json::Value, input: Option<&v1::Payload>) -> Result<(), Status> {
+    let empty = v1::Payload::default();
+    let input = input.unwrap_or(&empty);
+    if !matches!(input.encoding.as_str(), "" | "json") {
+        let what = format!("has the encoding `{}`, but the workflow has an `input_schema`, which only json can fit", input.encoding);
+        return Err(errors::invalid(vec![("input".into(), what)]));
+    }
+    let value = match input.data.is_empty() {
+        true => serde_json::Value::Null,
+        false => {
+            serde_json::from_slice(&input.data).map_err(|error| errors::invalid(vec![("input".into(), format!("is not JSON: {error}"))]))?
+        }
+    };
+    // It compiled when it was applied.
+    let schema = quorus_spec::Schema::compile(schema).map_err(|why| errors::internal(&std::io::Error::other(why)))?;
+    let violations: Vec<_> =
+        schema.violations(&value).into_iter().map(|violation| (format!("input{}", violation.path), violation.message)).collect();
+    if violations.is_empty() { Ok(()) } else { Err(errors::invalid(violations)) }
+}
+
 /// The version to start with, at least as new as the request wants it.
-async fn definition(context: &ApiContext, message: &v1::StartRunRequest) -> Result<WorkflowVersion, Status> {
+pub(super) async fn definition(context: &ApiContext, message: &v1::StartRunRequest) -> Result<WorkflowVersion, Status> {
     let mut view = context.system.subscribe();
     let new_enough = view.wait_for(|view| view.revision >= message.min_revision);
     if !matches!(tokio::time::timeout(REVISION_WITHIN, new_enough).await, Ok(Ok(_))) {
@@ -139,7 +162,7 @@ pub(super) async fn version_of(context: &ApiContext, namespace: &str, name: &str
 }
 
 /// The versions of the workflows that a plan's steps start, as they are now. One that is not there yet is looked for when its step begins.
-fn pinned(context: &ApiContext, plan: &Plan) -> Result<BTreeMap<String, u64>, Status> {
+pub(super) fn pinned(context: &ApiContext, plan: &Plan) -> Result<BTreeMap<String, u64>, Status> {
     let mut pinned = BTreeMap::new();
     for step in &plan.steps {
         if let PlannedKind::Workflow(child) = &step.kind

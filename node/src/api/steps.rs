@@ -140,7 +140,8 @@ impl StepsView<'_> {
 
     /// What can be said without the plan.
     fn entry(&self, id: &StepId, kind: &str, state: Option<&StepState>) -> v1::StepState {
-        let Some(state) = state else {
+        // One that begins anew and has not yet is as good as none.
+        let Some(state) = state.filter(|state| state.status != StepStatus::Pending || !self.run.head.status.is_final()) else {
             let ended = self.run.head.status.is_final();
             let status = if ended { v1::StepStatus::Cancelled } else { v1::StepStatus::Pending };
             return v1::StepState { step: id.to_string(), kind: kind.to_owned(), status: status.into(), ..v1::StepState::default() };

@@ -19,6 +19,8 @@ mod tests;
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
 
+use crate::executors::Cidr;
+
 pub use self::{
     problem::{Invalid, Origin, Problem},
     resolve::{Resolved, resolve},
@@ -53,6 +55,12 @@ pub struct Config {
     pub retention: Duration,
     /// Where histories are written before their runs are removed, if anywhere.
     pub export_dir: Option<PathBuf>,
+    /// Attempts of built-in steps that this node executes at a time.
+    pub builtin_concurrency: u32,
+    /// Address ranges beside the public ones that built-in steps may call.
+    pub http_allow_private: Vec<Cidr>,
+    /// The folder with a file per secret.
+    pub secrets_dir: Option<PathBuf>,
     /// Times of the consensus.
     pub raft: Raft,
     /// Bounds that turn overload into refusals.
@@ -134,6 +142,9 @@ impl Config {
             cancel_grace: Duration::from_secs(10),
             retention: Duration::from_secs(30 * 24 * 3600),
             export_dir: None,
+            builtin_concurrency: 1000,
+            http_allow_private: Vec::new(),
+            secrets_dir: None,
             raft: Raft {
                 heartbeat: Duration::from_millis(100),
                 election_min: Duration::from_millis(300),

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use quorus_engine::{AttentionCause, Failure, OnItemFailure, Plan, PlannedKind, StepId, Timestamp};
+use quorus_engine::{AttentionCause, Failure, OnItemFailure, Plan, PlannedKind, RunStatus, StepId, Timestamp};
 
 use super::{PlanCache, PlanError, planned};
 use crate::{
@@ -34,7 +34,9 @@ impl DeadLetter {
     pub(crate) fn at(store: &ShardStore, plans: &PlanCache, place: &RunPlace) -> Result<Option<Self>, PlanError> {
         let Some(run) = store.run_summary(place.uid)? else { return Ok(None) };
         let Some(item) = &place.step else {
-            let Some(attention) = run.head.attention.clone() else { return Ok(None) };
+            // A run that was settled keeps what its attention was about.
+            let needs = run.head.status == RunStatus::NeedsAttention;
+            let Some(attention) = run.head.attention.clone().filter(|_| needs) else { return Ok(None) };
             let cause = match attention.cause {
                 AttentionCause::Hold => "hold",
                 AttentionCause::NoReturn => "no_return",

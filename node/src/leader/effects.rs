@@ -9,7 +9,7 @@ use ractor::ActorRef;
 
 use super::{RunKey, task, timers::TimerMessage};
 use crate::{
-    dispatch::{CreditDraw, Dispatcher, Entry, LeaseName, SessionKey, WaitingTask},
+    dispatch::{CreditDraw, Dispatcher, Entry, LeaseName, PermitEnd, SessionKey},
     observe::names,
     store::Timer,
 };
@@ -61,6 +61,9 @@ impl Effects<'_> {
                         self.arm_run(uid);
                     }
                 }
+                EventKind::RunPaused { .. } if current => self.each_queued(|step| self.dispatcher.dequeued(uid, step)),
+                EventKind::RunResumed { .. } if current => self.each_queued(|step| self.queue(step)),
+                EventKind::RunPaused { .. } | EventKind::RunResumed { .. } => {}
                 // What these lead to is in other events, or owed to others: see `owing`.
                 EventKind::StepCheckpointed { .. }
                 | EventKind::RunFailing { .. }
@@ -78,8 +81,6 @@ impl Effects<'_> {
                 | EventKind::ParentNotified
                 | EventKind::SlotGranted
                 | EventKind::SlotReleased
-                | EventKind::RunPaused { .. }
-                | EventKind::RunResumed { .. }
                 | EventKind::NoReturnBound { .. }
                 | EventKind::NoReturnLifted { .. }
                 | EventKind::AttentionRequested { .. }
@@ -88,6 +89,7 @@ impl Effects<'_> {
                 | EventKind::RunAnnotated { .. }
                 | EventKind::PoolChanged { .. } => {}
                 EventKind::AttemptEnded { step, outcome, retry_at, .. } => {
+                    self.dispatcher.attempt_ended(uid, step, permit_end(outcome));
                     match not_from_the_worker(outcome) {
                         Some(reason) => self.dispatcher.cut(uid, step, reason),
                         None => self.dispatcher.closed(uid, step),
@@ -127,22 +129,21 @@ impl Effects<'_> {
         }
     }
 
-    /// A step stands in its queue.
+    fn each_queued(&self, mut act: impl FnMut(&StepId)) {
+        for (step, _) in self.run.open_steps().filter(|(_, state)| state.status == StepStatus::Queued) {
+            act(step);
+        }
+    }
+
+    /// A step stands in its queue; that of a paused run does when it is resumed.
     pub(super) fn queue(&self, step: &StepId) {
+        if self.run.head().paused_by.is_some() {
+            return;
+        }
         let Some(state) = self.run.step(step).filter(|state| state.status == StepStatus::Queued) else { return };
-        self.dispatcher.queued(
-            self.term,
-            WaitingTask {
-                shard: self.shard,
-                key: self.key.clone(),
-                uid: self.run.info().uid,
-                step: step.clone(),
-                queue: state.queue.clone(),
-                priority: state.priority,
-                deadline: state.schedule_deadline,
-                expires_at: state.schedule_deadline,
-            },
-        );
+        let place = task::Place { shard: self.shard, key: self.key.clone(), uid: self.run.info().uid, step: step.clone() };
+        let info = || Some(std::borrow::Cow::Borrowed(self.run.info()));
+        self.dispatcher.queued(self.term, task::waiting(self.dispatcher, Some(self.run.plan()), place, state, info));
     }
 
     fn lease(&self, attempt: AttemptRef, session: SessionKey) {
@@ -206,6 +207,15 @@ fn not_from_the_worker(outcome: &Outcome) -> Option<&'static str> {
         Outcome::TimedOut(_) => Some("the attempt timed out"),
         Outcome::Abandoned(_) => Some("the lease was lost"),
         Outcome::Cancelled { .. } => Some("the attempt was cancelled"),
+    }
+}
+
+/// What an outcome says about what was called.
+fn permit_end(outcome: &Outcome) -> PermitEnd {
+    match outcome {
+        Outcome::Succeeded(_) => PermitEnd::Succeeded,
+        Outcome::Failed(_) | Outcome::TimedOut(_) => PermitEnd::Failed,
+        Outcome::Abandoned(_) | Outcome::Released(_) | Outcome::Cancelled { .. } => PermitEnd::Neutral,
     }
 }
 

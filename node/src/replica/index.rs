@@ -39,7 +39,11 @@ pub(super) struct HeadIndex {
 
 impl HeadIndex {
     pub(super) fn of(head: &RunHead) -> Self {
-        Self { owes: head.owes().next().is_some(), attention: head.attention.is_some(), timers: places_of(RUN_TIMERS, head.timers()) }
+        Self {
+            owes: head.owes().next().is_some(),
+            attention: head.status == RunStatus::NeedsAttention,
+            timers: places_of(RUN_TIMERS, head.timers()),
+        }
     }
 
     /// Makes the indexes follow a run from `self` to `after`.

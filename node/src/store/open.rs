@@ -27,6 +27,8 @@ pub struct OpenStep {
     pub run_id: String,
     /// Digest of the definition that the run's plan is made from.
     pub digest: [u8; 32],
+    /// The run is paused: no new attempts.
+    pub paused: bool,
     /// Which step.
     pub step: StepId,
     /// Where it stands.
@@ -54,21 +56,21 @@ pub(crate) fn visit(
     group: GroupId,
     mut visit: impl FnMut(OpenStep) -> ControlFlow<()>,
 ) -> Result<(), StoreError> {
-    let mut run: Option<(quorus_engine::RunInfo, [u8; 32])> = None;
+    let mut run: Option<(quorus_engine::RunInfo, [u8; 32], bool)> = None;
     reader.visit(&range(group), |key, _| {
         let (uid, id) = parse(key)?;
-        let (info, digest) = match run.take() {
-            Some((info, digest)) if info.uid == uid => (info, digest),
+        let (info, digest, paused) = match run.take() {
+            Some((info, digest, paused)) if info.uid == uid => (info, digest, paused),
             _ => {
                 let info = info::get(reader, group, uid)?.ok_or(StoreError::Missing { what: "info", uid })?;
                 let (head, _) = head::get(reader, group, uid)?.ok_or(StoreError::Missing { what: "head", uid })?;
                 let digest = *digest(&info, &head);
-                (info, digest)
+                (info, digest, head.paused_by.is_some())
             }
         };
         let state = step::get(reader, group, uid, &id)?.ok_or(StoreError::Missing { what: "step", uid })?;
-        let open = OpenStep { uid, namespace: info.namespace.clone(), run_id: info.run_id.clone(), digest, step: id, state };
-        run = Some((info, digest));
+        let open = OpenStep { uid, namespace: info.namespace.clone(), run_id: info.run_id.clone(), digest, paused, step: id, state };
+        run = Some((info, digest, paused));
         Ok(visit(open))
     })
 }

@@ -3,9 +3,14 @@
 #![allow(clippy::unwrap_used, unreachable_pub, reason = "a test that can't go on says so by panicking")]
 
 mod basics;
+mod builtin;
+mod children;
 mod crashes;
+mod definitions;
+mod flow;
 mod harness;
 mod imported;
 mod index;
+mod lifecycle;
 mod outages;
 mod refusals;

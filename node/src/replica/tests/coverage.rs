@@ -16,8 +16,8 @@ use crate::replica::{BatchAnswer, RecordAnswer};
 fn random_histories_reach_every_event_timer_and_refusal() {
     let mut runner = TestRunner::deterministic();
     let (mut events, mut answers, mut timers, mut replaced) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new(), 0);
-    for _ in 0..200 {
-        let world = World::of(&ops(80).new_tree(&mut runner).unwrap().current());
+    for _ in 0..400 {
+        let world = World::of(&ops(200).new_tree(&mut runner).unwrap().current());
         for entry in &world.entries {
             let record: log::Record = prost::Message::decode(entry.record.clone()).unwrap();
             for batch in record.batches {

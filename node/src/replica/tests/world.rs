@@ -32,7 +32,7 @@ pub(super) struct Op {
 }
 
 pub(super) fn ops(count: usize) -> impl Strategy<Value = Vec<Op>> {
-    let op = (0u8..42, any::<u16>(), any::<u8>(), 0i64..4_000);
+    let op = (0u8..67, any::<u16>(), any::<u8>(), 0i64..4_000);
     proptest::collection::vec(op.prop_map(|(kind, pick, variant, millis)| Op { kind, pick, variant, millis }), 1..count)
 }
 
@@ -112,7 +112,7 @@ impl World {
                 self.open_epoch();
             }
             23 if op.variant.is_multiple_of(4) => self.now = Timestamp(self.now.0 + 8 * 24 * 3600 * 1000),
-            40 | 41 => self.purge(op),
+            64.. => self.purge(op),
             _ => self.live(op),
         }
     }
@@ -303,6 +303,7 @@ fn payload(size: usize) -> Payload {
 fn outcome(variant: u8) -> Outcome {
     let failure = Failure { kind: "Broken".into(), message: "it broke".into(), details: Some(payload(9)), ..Failure::default() };
     match variant % 8 {
+        4 if variant.is_multiple_of(3) => Outcome::Failed(Failure { nothing_done: true, non_retryable: true, ..failure }),
         0..=3 => Outcome::Succeeded(Some(payload(variant.into()))),
         4 | 5 => Outcome::Failed(failure),
         6 => Outcome::Released(Some(payload(5))),

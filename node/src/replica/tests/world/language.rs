@@ -1,16 +1,23 @@
 //! Workflows with every kind of step, and what people, signals and other runs do to their runs.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
-use quorus_engine::{Command, EventKind, Failure, Parent, Plan, PlanRef, Principal, RunInfo, RunStatus, RunUid, StepId, StepStatus};
+use quorus_engine::{
+    Command, EventKind, Failure, Parent, Plan, PlanRef, Principal, RunInfo, RunStatus, RunUid, StepId, StepStatus, Timestamp,
+};
 
-use super::{Op, World, payload, pick};
+use super::{Op, World, outcome, payload, pick, worker};
 
 /// The saga's number among the plans, and that of the version that it may go on with.
 const SAGA: usize = 4;
 const SAGA_NEXT: usize = 7;
 
 pub(super) fn plans() -> Vec<Arc<Plan>> {
+    static PLANS: LazyLock<Vec<Arc<Plan>>> = LazyLock::new(compiled);
+    PLANS.clone()
+}
+
+fn compiled() -> Vec<Arc<Plan>> {
     [SAGA_YAML, HOLD_YAML, SCOPES_YAML, &SAGA_YAML.replace("name: saga}", "name: saga, labels: {next: yes}}")]
         .into_iter()
         .map(plan)
@@ -49,7 +56,7 @@ spec:
       needs: [first]
       workflow: {name: other, compensate_child: true, version: latest}
       retry: {max_attempts: 2, initial_interval: 1s}
-    - {id: last, needs: [inside, sign_off, go, child], task: {type: t, queue: q}, retry: {max_attempts: 1}, continue_on_error: true}
+    - {id: last, needs: [inside, sign_off, go, child], task: {type: t, queue: q}, retry: {max_attempts: 1}, continue_on_error: {any: true}}
   finally:
     - {id: notify, task: {type: t, queue: q}, retry: {max_attempts: 1}}
 "#;
@@ -181,6 +188,28 @@ impl World {
                 };
                 self.on_current(op, command);
             }
+            // What gets runs further, more often than what stops them.
+            40..=45 => self.on_step(op, StepStatus::Leased, |_, attempt, variant| Command::Complete { attempt, outcome: outcome(variant) }),
+            46..=50 => self.on_step(op, StepStatus::Queued, |step, _, _| Command::Lease { step, worker: worker() }),
+            51 | 52 => self.on_current(op, |run| (run.head().status == RunStatus::Queued).then_some(Command::SlotGranted)),
+            53..=55 => self.on_current(op, |run| {
+                let child = |(id, state): (&StepId, &quorus_engine::StepState)| Some((id.clone(), state.child.as_ref()?.uid));
+                let (step, child) = pick(run.steps().iter().filter(|(_, state)| state.owes().is_some()).filter_map(child).collect(), op)?;
+                Some(Command::ChildEnded { step, child, status: RunStatus::Succeeded, output: None, failure: None })
+            }),
+            56 => {
+                self.on_awaiting(op, |step| Command::Approve { step, approve: true, principal: principal.clone(), reason: reason.clone() })
+            }
+            57 | 58 => {
+                let deadline = self.now;
+                self.on_queued(op, |step, due| {
+                    Some(Command::ScheduleTimeout {
+                        step,
+                        deadline: due.filter(|due| *due <= deadline.plus(quorus_engine::Millis(20_000)))?,
+                    })
+                });
+            }
+            59 => self.on_step(op, StepStatus::Leased, |_, attempt, _| Command::Abandon { attempt, reason: "lost".into() }),
             _ => {}
         }
     }
@@ -202,6 +231,13 @@ impl World {
         if let Some((uid, command)) = pick(commands, op) {
             self.command(uid, command, op, None);
         }
+    }
+
+    fn on_queued(&mut self, op: &Op, command: impl Fn(StepId, Option<Timestamp>) -> Option<Command>) {
+        self.on_current(op, |run| {
+            let queued = run.steps().iter().filter(|(_, state)| state.status == StepStatus::Queued);
+            pick(queued.filter_map(|(id, state)| command(id.clone(), state.schedule_deadline)).collect(), op)
+        });
     }
 
     fn on_awaiting(&mut self, op: &Op, command: impl Fn(StepId) -> Command) {
