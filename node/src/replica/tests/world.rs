@@ -224,15 +224,17 @@ impl World {
         self.replan(uid, op, &decision.events);
     }
 
-    /// Removes a run, if it has ended; now and then by somebody who saw it earlier.
+    /// Removes a run, if it has ended and owes nothing; now and then by somebody who saw it earlier.
     fn purge(&mut self, op: &Op) {
         self.flush();
         let Some(uid) = pick(self.runs.keys().copied().collect(), op) else { return };
-        let head = self.runs[&uid].head();
+        let run = &self.runs[&uid];
+        let head = run.head();
+        let owes = head.owes().next().is_some() || run.steps().values().any(|step| step.owes().is_some());
         let late = op.variant.is_multiple_of(7);
         let expected_seq = if late { head.seq - 1 } else { head.seq };
         let purge = log::PurgeRun { run_uid: Bytes::copy_from_slice(&uid.to_bytes()), expected_seq };
-        let gone = head.status.is_final() && !late;
+        let gone = head.status.is_final() && !late && !owes;
         let answer = if gone { BatchAnswer::Applied } else { BatchAnswer::StaleSequence };
         // Twice in a record: the second finds nothing.
         let purges = vec![purge.clone(), purge];
