@@ -22,6 +22,7 @@ pub mod liveness;
 pub mod net;
 pub mod node;
 pub mod observe;
+pub mod query;
 pub mod replica;
 mod resource;
 pub mod routing;

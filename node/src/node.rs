@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use quorus_engine::Millis;
 use quorus_raft::{
     Group, GroupConfig, Host, Options, Peers, ProposeError, WriterMode,
     disk::{Disk, DiskError, RocksDisk, RocksOptions},
@@ -28,7 +29,7 @@ use crate::{
     executors::{self, ApiSignals, Reach, Services},
     gateway::{Gateway, StepLogs},
     identity::{Identity, IdentityError},
-    leader::{LeaderContext, LedShards, PlanCache},
+    leader::{Exporter, LeaderContext, LedShards, PlanCache, Retention},
     limits::{PermitPort, PermitPortParts},
     liveness::Liveness,
     net::StaticNet,
@@ -162,6 +163,10 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
     let plans = PlanCache::default();
     let boot_id = format!("{:032x}", clock.unique());
     let system = SystemStore::open(disk.clone())?;
+    let retention = Retention {
+        default: Millis(u64::try_from(config.retention.as_millis()).unwrap_or(u64::MAX)),
+        export: config.export_dir.clone().map(|folder| Arc::new(Exporter::new(folder))),
+    };
     let port = SystemPort::new(config.node.id, host.clone(), peers.clone(), clock.clone());
     let permits = PermitPort::new(PermitPortParts {
         node_id: config.node.id,
@@ -181,6 +186,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
         plans: plans.clone(),
         system: system.clone(),
         cancel_grace: config.cancel_grace,
+        retention: retention.clone(),
         port: port.clone(),
         peers: peers.clone(),
         seeds: AtomicU64::new(u64::try_from(clock.unique() >> 64).unwrap_or(0)),
@@ -208,6 +214,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
         gateway: gateway.clone(),
         liveness: liveness.clone(),
         admission: Admission::new(config.limits.changes, config.limits.reads, config.limits.watches, config.limits.workers),
+        retention,
     });
     let server = Server { api: api.clone(), prober: prober.clone(), dispatcher: dispatcher.clone(), times, draining: draining.clone() };
     let mut server = server.start(listener, &stop)?;

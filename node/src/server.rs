@@ -10,7 +10,7 @@ use quorus_proto::{
     },
     v1::{
         cluster_service_server::ClusterServiceServer, concurrency_service_server::ConcurrencyServiceServer,
-        lifecycle_service_server::LifecycleServiceServer, limit_service_server::LimitServiceServer, log_service_server::LogServiceServer,
+        index_service_server::IndexServiceServer, lifecycle_service_server::LifecycleServiceServer, limit_service_server::LimitServiceServer, log_service_server::LogServiceServer,
         queue_service_server::QueueServiceServer, run_service_server::RunServiceServer, schedule_service_server::ScheduleServiceServer,
         trigger_service_server::TriggerServiceServer, worker_admin_service_server::WorkerAdminServiceServer,
         worker_service_server::WorkerServiceServer, workflow_service_server::WorkflowServiceServer,
@@ -23,7 +23,7 @@ use tonic_health::{ServingStatus, server::HealthReporter};
 
 use crate::{
     api::{
-        ApiContext, ClusterView, ConcurrencyKeys, Deliveries, LINK_BYTES_MAX, Lifecycle, Limits, MESSAGE_BYTES_MAX, Prober, Queues, Runs,
+        ApiContext, ClusterView, ConcurrencyKeys, Deliveries, LINK_BYTES_MAX, Lifecycle, Limits, MESSAGE_BYTES_MAX, Prober, Queues, RunIndex, Runs,
         Schedules, StepLines, Triggers, WorkerAdmin, Workers, Workflows, errors,
     },
     dispatch::{Dispatcher, LinkService, Times},
@@ -40,6 +40,7 @@ const SERVICES: [&str; 8] = [
     "",
     "quorus.v1.WorkflowService",
     "quorus.v1.RunService",
+    "quorus.v1.IndexService",
     "quorus.v1.LifecycleService",
     "quorus.v1.WorkerService",
     "quorus.v1.ClusterService",
@@ -134,6 +135,7 @@ impl Server {
             .add_service(reflect().build_v1alpha()?)
             .add_service(sized!(WorkflowServiceServer::new(Workflows { context: api.clone() })))
             .add_service(sized!(RunServiceServer::new(Runs { context: api.clone() })))
+            .add_service(sized!(IndexServiceServer::new(RunIndex { context: api.clone() })))
             .add_service(sized!(LifecycleServiceServer::new(Lifecycle { context: api.clone() })))
             .add_service(sized!(WorkerServiceServer::new(workers)))
             .add_service(sized!(ScheduleServiceServer::new(Schedules { context: api.clone() })))

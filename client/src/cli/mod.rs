@@ -10,15 +10,18 @@ mod api;
 mod apply;
 mod approvals;
 mod args;
+mod bulk;
 mod client;
 mod cluster;
 mod completions;
 mod concurrency;
 mod context;
+mod deadletters;
 mod definition;
 mod describe;
 mod diff;
 mod dynamic;
+mod export;
 mod failure;
 mod graph;
 mod import;
@@ -26,6 +29,7 @@ mod lifecycle;
 mod lifecycle_view;
 mod limits;
 mod logs;
+mod list;
 mod plan;
 mod progress;
 mod queues;
@@ -35,6 +39,7 @@ mod runs;
 mod schedule_view;
 mod schedules;
 mod schema;
+mod select;
 mod source;
 mod start;
 mod stub;
@@ -103,6 +108,9 @@ enum Command {
     /// Show what waits for people
     #[command(subcommand)]
     Approvals(approvals::Command),
+    /// List, redrive and discard what needs a person
+    #[command(subcommand)]
+    Deadletters(deadletters::Command),
     /// Execute tasks
     #[command(subcommand)]
     Worker(worker::Command),
@@ -162,7 +170,8 @@ impl Command {
 
 /// Everything between the arguments and the exit code.
 pub(crate) fn main() -> ExitCode {
-    let Cli { command, mut globals } = Cli::parse();
+    let Cli { command, globals } = Cli::parse();
+    let mut globals = globals.settled();
     globals.apply_color();
     if command.asks_a_cluster()
         && let Err(failure) = globals.resolve()
@@ -200,6 +209,7 @@ async fn run(command: Command, globals: &Globals) -> Result<(), Failure> {
         Command::Schedules(command) => schedules::run(command, globals).await,
         Command::Triggers(command) => triggers::run(command, globals).await,
         Command::Approvals(command) => approvals::run(command, globals).await,
+        Command::Deadletters(command) => deadletters::run(command, globals).await,
         Command::Worker(command) => worker::run(command, globals).await,
         Command::Import(command) => import::run(&command, globals),
         Command::Workers(command) => workers::run(command, globals).await,

@@ -233,6 +233,7 @@ impl Deliveries {
             tracestate: child.tracestate.clone(),
             steps_total: u32::try_from(plan.steps.len()).unwrap_or(u32::MAX),
             deadline: plan.timeout.map(|timeout| now.plus(timeout)),
+            retention: plan.retention,
             parent: Some(Parent { namespace: parent.namespace, run_id: parent.run_id, uid: parent_uid, step: parent.step }),
             root_principal: child.root_principal.clone().map(codec::principal_from_proto),
             pinned: start::pinned(&self.context, &plan)?,

@@ -12,6 +12,14 @@ pub const BUILD_INFO: &str = "quorus_build_info";
 pub const RUNS_STARTED: &str = "quorus_runs_started_total";
 /// Runs ended; label `status`.
 pub const RUNS_ENDED: &str = "quorus_runs_ended_total";
+/// Ended runs removed by this node as leader.
+pub const RUNS_PURGED: &str = "quorus_runs_purged_total";
+/// Histories that could not be written before their runs were to be removed.
+pub const EXPORT_FAILURES: &str = "quorus_export_failures_total";
+/// Runs that need attention and items that failed for good; label `shard`.
+pub const DEAD_LETTERS: &str = "quorus_dead_letters";
+/// Age of the oldest of them; label `shard`.
+pub const DEAD_LETTERS_OLDEST: &str = "quorus_dead_letters_oldest_seconds";
 /// Steps ended; labels `status`, `kind`.
 pub const STEPS_ENDED: &str = "quorus_steps_ended_total";
 /// Attempts ended; label `outcome`.
@@ -82,6 +90,10 @@ pub const DESCRIPTIONS: &[Description] = &[
     row(BUILD_INFO, Kind::Gauge, "Constant 1, labelled with the version"),
     row(RUNS_STARTED, Kind::Counter, "Runs accepted by shards that this node leads"),
     row(RUNS_ENDED, Kind::Counter, "Runs ended on shards that this node leads, by status"),
+    row(RUNS_PURGED, Kind::Counter, "Ended runs removed, by retention or by request, on shards that this node leads"),
+    row(EXPORT_FAILURES, Kind::Counter, "Histories that could not be written; their runs are kept and tried again"),
+    row(DEAD_LETTERS, Kind::Gauge, "Runs that need attention and items that failed for good, by shard, on its leader; at most 10,000"),
+    row(DEAD_LETTERS_OLDEST, Kind::Gauge, "Seconds since the oldest of them is one, by shard; 0 if there is none"),
     row(STEPS_ENDED, Kind::Counter, "Steps ended on shards that this node leads, by status and kind"),
     row(ATTEMPTS, Kind::Counter, "Attempts ended on shards that this node leads, by outcome"),
     row(STEP_DURATION, Kind::Histogram, "Seconds from a step's readiness to its end, retries and waits included"),

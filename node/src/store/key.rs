@@ -36,10 +36,20 @@ pub(crate) enum Family {
     Owed = b'X',
     /// Steps that wait for a signal or for people.
     Awaiting = b'A',
+    /// What needs a person.
+    DeadLetter = b'B',
+    /// Dead letters that were settled otherwise.
+    Discarded = b'b',
     /// Signals that runs received.
     Signal = b'G',
     /// Runs, newest first.
     List = b'I',
+    /// Runs that have not ended, newest first.
+    OpenRun = b'a',
+    /// Runs of each workflow, newest first.
+    WorkflowRun = b'J',
+    /// Ended runs, by when they are to be removed.
+    Expiry = b'Z',
     /// Requests that started runs.
     Request = b'Q',
     /// The same, oldest first.

@@ -10,6 +10,7 @@ mod definitions;
 mod flow;
 mod harness;
 mod imported;
+mod index;
 mod lifecycle;
 mod outages;
 mod refusals;

@@ -10,8 +10,9 @@ use super::{
     world::{NAMESPACE, World, ops},
 };
 use crate::{
+    query::{Condition, RunFilter},
     replica::index,
-    store::{PlaceEntry, RunFilter, RunPlace, Timer},
+    store::{PlaceEntry, RunPlace, Timer},
 };
 
 /// What the indexes have to say.
@@ -26,7 +27,7 @@ struct Indexes {
 /// Recomputed from the whole state.
 fn recomputed(shard: &Shard, world: &World) -> Indexes {
     let Indexes { mut timers, mut open, mut owed, mut awaiting } = Indexes::default();
-    for uid in world.runs.keys() {
+    for uid in world.runs.keys().chain(&world.purged) {
         let Some(run) = shard.store.load_run(*uid).unwrap() else { continue };
         timers.extend(run.head.timers().map(|(kind, due)| Timer { due, uid: *uid, kind, step: None }));
         for (id, state) in &run.steps {
@@ -133,7 +134,7 @@ proptest! {
         statuses.sort();
         statuses.dedup();
         for status in statuses {
-            let filter = RunFilter { namespace: NAMESPACE.into(), statuses: vec![status], ..RunFilter::default() };
+            let filter = RunFilter::all(NAMESPACE).and(Condition::Status { negated: false, any: [status].into() });
             let mut listed = BTreeSet::new();
             let mut after = None;
             loop {
