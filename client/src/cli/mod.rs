@@ -13,6 +13,7 @@ mod args;
 mod client;
 mod cluster;
 mod completions;
+mod concurrency;
 mod context;
 mod definition;
 mod describe;
@@ -23,10 +24,11 @@ mod graph;
 mod import;
 mod lifecycle;
 mod lifecycle_view;
+mod limits;
 mod plan;
 mod progress;
+mod queues;
 mod render;
-
 mod runs;
 mod schema;
 mod source;
@@ -42,6 +44,7 @@ mod version;
 mod view;
 mod watch;
 mod worker;
+mod workers;
 mod workflows;
 
 use std::process::ExitCode;
@@ -95,6 +98,21 @@ enum Command {
     /// Turn other formats into workflow definitions
     #[command(subcommand)]
     Import(import::Command),
+    /// List, drain and undrain the workers of the cluster
+    #[command(subcommand)]
+    Workers(workers::Command),
+    /// Show, pause and resume queues
+    #[command(subcommand, visible_alias = "queue")]
+    Queues(queues::Command),
+    /// Show and change what the whole cluster may do at a time
+    #[command(subcommand, visible_alias = "limit")]
+    Limits(limits::Command),
+    /// Show and close breakers
+    #[command(subcommand, visible_alias = "breaker")]
+    Breakers(limits::BreakerCommand),
+    /// Show which runs hold concurrency keys
+    #[command(subcommand)]
+    Concurrency(concurrency::Command),
     /// Show the cluster
     #[command(subcommand)]
     Cluster(cluster::Command),
@@ -171,6 +189,11 @@ async fn run(command: Command, globals: &Globals) -> Result<(), Failure> {
         Command::Approvals(command) => approvals::run(command, globals).await,
         Command::Worker(command) => worker::run(command, globals).await,
         Command::Import(command) => import::run(&command, globals),
+        Command::Workers(command) => workers::run(command, globals).await,
+        Command::Queues(command) => queues::run(command, globals).await,
+        Command::Limits(command) => limits::run(command, globals).await,
+        Command::Breakers(command) => limits::run_breakers(command, globals).await,
+        Command::Concurrency(command) => concurrency::run(command, globals).await,
         Command::Cluster(command) => cluster::run(command, globals).await,
         Command::Api(command) => api::run(command, globals).await,
         Command::Context(command) => context::run(command, globals),

@@ -28,6 +28,8 @@ pub mod reason {
     pub const RUN_NOT_FOUND: &str = "RUN_NOT_FOUND";
     /// A run of this id exists and the policy forbids another.
     pub const RUN_EXISTS: &str = "RUN_EXISTS";
+    /// There is no such limit.
+    pub const LIMIT_NOT_FOUND: &str = "LIMIT_NOT_FOUND";
     /// The run has ended.
     pub const RUN_ENDED: &str = "RUN_ENDED";
     /// The run is going on: it is not repaired like this.

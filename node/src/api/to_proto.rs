@@ -2,7 +2,7 @@
 
 use prost_types::Timestamp as WireTime;
 use quorus_engine::{Compensation, Failure, Payload, Principal, RunHead, RunInfo, RunStatus, SkipCause, StepStatus, Timestamp};
-use quorus_proto::v1;
+use quorus_proto::{peer, v1};
 
 /// A time.
 pub(crate) fn time(time: Timestamp) -> WireTime {
@@ -129,4 +129,13 @@ fn compensation(head: &RunHead) -> v1::CompensationState {
 /// Who decided, and why.
 fn decision((who, reason): &(Principal, String)) -> v1::Decision {
     v1::Decision { principal: Some(principal(who)), reason: reason.clone(), ..v1::Decision::default() }
+}
+
+/// How a run ended.
+pub(crate) fn child_end(head: &RunHead) -> peer::ChildEnd {
+    peer::ChildEnd {
+        status: run_status(head.status).into(),
+        output: head.output.as_ref().map(payload),
+        failure: head.failure.as_ref().map(failure),
+    }
 }
