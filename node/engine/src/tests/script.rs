@@ -167,7 +167,7 @@ impl Script {
         }
         if let Some(key) = args.get("concurrency") {
             definition.concurrency = Some(ConcurrencyDefinition {
-                key: key.to_owned(),
+                key: plain(key),
                 limit: 1,
                 on_conflict: if args.flag("reject") { OnConflict::Reject } else { OnConflict::Queue },
                 max_wait: args.get("max_wait").map(duration),

@@ -139,6 +139,16 @@ impl World {
     }
 }
 
+/// A failed test says what happened.
+impl Drop for World {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let lines = (1..).zip(&self.events).map(|(seq, event)| super::show::event(seq, event));
+            println!("{}", lines.collect::<Vec<_>>().join("\n"));
+        }
+    }
+}
+
 pub(super) fn worker(name: &str) -> WorkerId {
     WorkerId { name: name.to_owned(), incarnation: format!("{name}-1") }
 }
