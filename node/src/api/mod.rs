@@ -9,6 +9,7 @@ mod cluster_service;
 mod context;
 pub mod errors;
 mod explain;
+mod fits;
 mod forward;
 pub(crate) mod from_proto;
 pub(crate) mod history_event;

@@ -12,6 +12,7 @@ use super::{
     change::{ask, refuse},
     errors,
     errors::reason,
+    fits::fits,
     forward::Journey,
     from_proto, limits,
     run_service::checked,
@@ -79,7 +80,7 @@ pub(super) async fn start(context: &ApiContext, led: &LedShard, message: &v1::St
     let (definition, digest) = (version.workflow.clone(), version.digest);
     let plan = context.plans.compile(&digest, definition.clone()).map_err(|error| errors::internal(&error))?;
     if let Some(schema) = &plan.input_schema {
-        fits(schema, message.input.as_ref())?;
+        fits("input", "an `input_schema`", schema, message.input.as_ref())?;
     }
     let now = context.clock.now();
     let mut labels = plan.labels.clone();
@@ -117,27 +118,6 @@ pub(super) async fn start(context: &ApiContext, led: &LedShard, message: &v1::St
         }
         Err(refusal) => Err(refuse(led, &message.namespace, &message.run_id, refusal).await),
     }
-}
-
-/// Refuses an input that does not fit the workflow's schema, with every violation.
-fn fits(schema: &serde_json::Value, input: Option<&v1::Payload>) -> Result<(), Status> {
-    let empty = v1::Payload::default();
-    let input = input.unwrap_or(&empty);
-    if !matches!(input.encoding.as_str(), "" | "json") {
-        let what = format!("has the encoding `{}`, but the workflow has an `input_schema`, which only json can fit", input.encoding);
-        return Err(errors::invalid(vec![("input".into(), what)]));
-    }
-    let value = match input.data.is_empty() {
-        true => serde_json::Value::Null,
-        false => {
-            serde_json::from_slice(&input.data).map_err(|error| errors::invalid(vec![("input".into(), format!("is not JSON: {error}"))]))?
-        }
-    };
-    // It compiled when it was applied.
-    let schema = quorus_spec::Schema::compile(schema).map_err(|why| errors::internal(&std::io::Error::other(why)))?;
-    let violations: Vec<_> =
-        schema.violations(&value).into_iter().map(|violation| (format!("input{}", violation.path), violation.message)).collect();
-    if violations.is_empty() { Ok(()) } else { Err(errors::invalid(violations)) }
 }
 
 /// The version to start with, at least as new as the request wants it.
@@ -187,25 +167,7 @@ fn derived_run_id(namespace: &str, request_id: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use quorus_proto::v1::Payload;
-    use serde_json::json;
-    use tonic_types::StatusExt as _;
-
-    use super::{derived_run_id, fits};
-
-    #[test]
-    fn an_input_that_does_not_fit_is_refused_with_every_violation() {
-        let schema = json!({"type": "object", "required": ["version"], "properties": {"regions": {"items": {"type": "string"}}}});
-        let input = |data: &'static [u8]| Payload { data: data.into(), encoding: String::new() };
-        assert!(fits(&schema, Some(&input(br#"{"version": 1, "regions": ["a"]}"#))).is_ok());
-        let status = fits(&schema, Some(&input(br#"{"regions": ["a", 2]}"#))).unwrap_err();
-        let mut fields: Vec<String> =
-            status.get_details_bad_request().unwrap().field_violations.into_iter().map(|violation| violation.field).collect();
-        fields.sort();
-        assert_eq!(fields, ["input", "input.regions[1]"]);
-        assert!(fits(&schema, None).is_err(), "nothing is null, which is no object");
-        assert!(fits(&schema, Some(&Payload { data: "x".into(), encoding: "aes".into() })).is_err());
-    }
+    use super::derived_run_id;
 
     #[test]
     fn a_repeated_request_means_the_same_run() {

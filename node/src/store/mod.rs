@@ -11,8 +11,11 @@
 //! | `history` | `H` uid, sequence | events | each decision |
 //! | `timer` | `T` due, uid, kind, step | - | with the field that it is derived from |
 //! | `open` | `O` uid, step | - | when a step is queued or leased |
+//! | `place` | `X` uid, step | - | when a step, or without one the run, owes something to others |
+//! | `place` | `A` uid, step | - | when a step waits for a signal or for people |
+//! | `signal` | `G` uid, name, sequence | a signal | its arrival, and when a step takes it |
 //! | `list` | `I` namespace, start, uid | workflow, status | start, change of status |
-//! | `request` | `Q` and `q` | uid, time | start |
+//! | `request` | `Q` and `q` | uid, time | start, change with a request id |
 //! | `definition` | `D` digest | definition | first use |
 //!
 //! Invariants: keys begin with the group, so that a snapshot is a prefix; only `replica` writes; state is keyed per run, per step and per timer, so the
