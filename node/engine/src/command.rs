@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::{
-    Event, Failure, Outcome, Payload, Plan, Principal, RunInfo, RunStatus, RunUid, StepId, TimerKind, Timestamp, Token, WorkerId,
-};
+use crate::{Event, Failure, Outcome, Payload, Plan, Principal, RunInfo, RunStatus, RunUid, StepId, TimerKind, Timestamp, Token, WorkerId};
 
 /// Signals that may wait in a run for a step to take them.
 pub const SIGNALS_UNREAD_MAX: u32 = 1_000;

@@ -12,7 +12,7 @@ use tonic::{Request, Response, Status, transport::Channel};
 use super::{
     ApiContext, MESSAGE_BYTES_MAX, errors,
     forward::{self, Journey},
-    limits, run_service,
+    limits, run_service, schemas,
 };
 use crate::{
     leader::{Answer, Ask, LedShard, Refusal, Reply, Request as RunRequest, RunKey},
@@ -50,6 +50,7 @@ macro_rules! run_changes {
                 run_changes!(@request_id self $($once)?)
             }
 
+            #[allow(clippy::needless_update, reason = "some answers have more fields, most have not")]
             fn answer(run: Option<v1::Run>) -> Self::Answer {
                 v1::$response { run, ..v1::$response::default() }
             }
@@ -128,6 +129,11 @@ async fn here(context: &ApiContext, shard: GroupId, namespace: &str, run_id: &st
         Ok(permit) => permit,
         Err(status) => return Some(Err(status)),
     };
+    if let Ask::Command(Command::Signal { name, payload, .. }) = &ask
+        && let Err(status) = schemas::check_signal_of_run(context, &context.store(shard), (namespace, run_id), (name, payload.as_ref()))
+    {
+        return Some(Err(status));
+    }
     Some(match self::ask(&led, &RunKey::new(namespace, run_id), ask, Some(permit)).await {
         Ok(_) => context.read_run(shard, namespace, run_id),
         Err(refusal) => Err(refuse(&led, namespace, run_id, refusal).await),

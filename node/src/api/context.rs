@@ -6,7 +6,7 @@ use quorus_proto::v1;
 use quorus_raft::{Group, GroupId, Host, NodeId, Peers, disk::Disk};
 use tonic::Status;
 
-use super::{Admission, errors, steps, to_proto};
+use super::{Admission, errors, schemas, steps, to_proto};
 use crate::{
     changes::Changes,
     clock::Clock,
@@ -88,7 +88,7 @@ impl ApiContext {
     pub fn show_run(&self, store: &ShardStore, shard: GroupId, run: &LoadedRun) -> Result<v1::Run, Status> {
         let plan = self.plans.get(store, run.digest()).map_err(|error| errors::internal(&error))?;
         let mut wire = to_proto::run_summary(shard, &run.info, &run.head);
-        wire.input = Some(to_proto::payload(&run.info.input));
+        wire.input = Some(schemas::shown_input(&plan, &run.info.input));
         wire.output = run.head.output.as_ref().map(to_proto::payload);
         wire.steps = steps::steps(&plan, run);
         wire.undone = steps::undone(&plan, run);

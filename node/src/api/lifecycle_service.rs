@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use quorus_engine::{Command, Payload, Plan, StepId};
+use quorus_engine::{Command, Payload, StepId};
 use quorus_proto::v1::{self, lifecycle_service_server::LifecycleService};
 use tonic::{Code, Request, Response, Status};
 
@@ -10,7 +10,6 @@ use super::{
     ApiContext, approvals, change, errors,
     errors::reason,
     explain,
-    fits::fits,
     forward::{self, Journey},
     from_proto, limits, migrate, run_service, signal_start,
 };
@@ -29,10 +28,6 @@ impl LifecycleService for Lifecycle {
         let message = request.get_mut();
         if message.signal_id.is_empty() {
             message.signal_id = uuid::Uuid::new_v4().to_string();
-        }
-        run_service::checked(&mut message.namespace, &message.run_id)?;
-        if let Some(plan) = plan_of(&self.context, &message.namespace, &message.run_id)? {
-            fits_signal(&plan, &message.name, message.payload.as_ref())?;
         }
         change::change(&self.context, request, |message| {
             signal(&message.name, &message.signal_id, message.payload.clone(), message.principal.clone())
@@ -186,28 +181,6 @@ impl LifecycleService for Lifecycle {
         let there = |channel| async { Ok(change::lifecycle(channel).explain_run(journey.onward(message.clone())).await?.into_inner()) };
         forward::by_leader(&journey, &group, self.context.node_id, &self.context.peers, true, here, there).await.map(Response::new)
     }
-}
-
-/// The plan of a run that this node's replica knows. A node without one leaves the checks to the node that has it.
-fn plan_of(context: &ApiContext, namespace: &str, run_id: &str) -> Result<Option<Arc<Plan>>, Status> {
-    let (shard, group) = context.shard_of(namespace, run_id)?;
-    if group.is_none() {
-        return Ok(None);
-    }
-    let store = context.store(shard);
-    let read = || {
-        let Some(uid) = store.current_uid(namespace, run_id)? else { return Ok(None) };
-        store.run_summary(uid)
-    };
-    let run = read().map_err(|error: crate::store::StoreError| errors::internal(&error))?;
-    let plan = |run: crate::store::RunSummary| context.plans.get(&store, crate::store::digest(&run.info, &run.head));
-    run.map(plan).transpose().map_err(|error| errors::internal(&error))
-}
-
-/// Refuses a payload that does not fit what the workflow declares of the signal.
-pub(super) fn fits_signal(plan: &Plan, name: &str, payload: Option<&v1::Payload>) -> Result<(), Status> {
-    let Some(schema) = plan.signals.get(name) else { return Ok(()) };
-    fits("payload", "a schema for the signal", schema, payload)
 }
 
 /// The command of a signal.

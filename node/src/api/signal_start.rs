@@ -3,13 +3,15 @@
 //! Two commands for one run, by its leader: a start that is satisfied by a run that goes on, and the signal. Both are recognised when they are
 //! repeated, so a call that was cut between them is finished by its repetition.
 
+use quorus_engine::Command;
 use quorus_proto::v1;
+use quorus_raft::GroupId;
 use tonic::{Request, Response, Status};
 
 use super::{
     ApiContext, change, errors,
     forward::{self, Journey},
-    lifecycle_service, run_service, start,
+    lifecycle_service, run_service, schemas, start,
 };
 use crate::leader::{Ask, RunKey};
 
@@ -38,6 +40,9 @@ pub(super) async fn signal_with_start(
     };
     let here = || async {
         let led = context.led.get(shard)?;
+        if let Err(status) = fits(context, shard, &run, &command).await {
+            return Some(Err(status));
+        }
         let started = match start::start(context, &led, &run).await {
             Ok(started) => started,
             Err(status) => return Some(Err(status)),
@@ -53,4 +58,21 @@ pub(super) async fn signal_with_start(
     let there =
         |channel| async { Ok(change::lifecycle(channel).signal_with_start_run(journey.onward(message.clone())).await?.into_inner()) };
     forward::by_leader(&journey, &group, context.node_id, &context.peers, true, here, there).await.map(Response::new)
+}
+
+/// Checks the payload before anything is started: against the workflow of the run that is there, or would be started.
+async fn fits(context: &ApiContext, shard: GroupId, run: &v1::StartRunRequest, command: &Command) -> Result<(), Status> {
+    let Command::Signal { name, payload, .. } = command else { return Ok(()) };
+    let store = context.store(shard);
+    let uid = store.current_uid(&run.namespace, &run.run_id).map_err(|error| errors::internal(&error))?;
+    let going_on = match uid {
+        Some(uid) => store.run_summary(uid).map_err(|error| errors::internal(&error))?.is_some_and(|run| !run.head.status.is_final()),
+        None => false,
+    };
+    if going_on {
+        return schemas::check_signal_of_run(context, &store, (&run.namespace, &run.run_id), (name, payload.as_ref()));
+    }
+    let version = start::definition(context, run).await?;
+    let plan = context.plans.compile(&version.digest, version.workflow).map_err(|error| errors::internal(&error))?;
+    schemas::check_signal(&plan, name, payload.as_ref())
 }

@@ -12,10 +12,10 @@ use super::{
     change::{ask, refuse},
     errors,
     errors::reason,
-    fits::fits,
     forward::Journey,
     from_proto, limits,
     run_service::checked,
+    schemas,
 };
 use crate::{
     leader::{Ask, LedShard, RunKey, StartAsk},
@@ -79,9 +79,7 @@ pub(super) async fn start(context: &ApiContext, led: &LedShard, message: &v1::St
     let permit = context.admission.change()?;
     let (definition, digest) = (version.workflow.clone(), version.digest);
     let plan = context.plans.compile(&digest, definition.clone()).map_err(|error| errors::internal(&error))?;
-    if let Some(schema) = &plan.input_schema {
-        fits("input", "an `input_schema`", schema, message.input.as_ref())?;
-    }
+    schemas::check_input(&plan, message.input.as_ref())?;
     let now = context.clock.now();
     let mut labels = plan.labels.clone();
     labels.extend(message.labels.clone());
@@ -121,7 +119,7 @@ pub(super) async fn start(context: &ApiContext, led: &LedShard, message: &v1::St
 }
 
 /// The version to start with, at least as new as the request wants it.
-async fn definition(context: &ApiContext, message: &v1::StartRunRequest) -> Result<WorkflowVersion, Status> {
+pub(super) async fn definition(context: &ApiContext, message: &v1::StartRunRequest) -> Result<WorkflowVersion, Status> {
     let mut view = context.system.subscribe();
     let new_enough = view.wait_for(|view| view.revision >= message.min_revision);
     if !matches!(tokio::time::timeout(REVISION_WITHIN, new_enough).await, Ok(Ok(_))) {

@@ -13,7 +13,12 @@ pub(super) fn check(world: &World) {
     assert_eq!(run.head().seq, world.events.len() as u64);
 
     let loaded = Run::load(run.info().clone(), run.head().clone(), run.steps().clone(), run.signals().clone(), run.plan().clone());
-    assert!(loaded.derived() == run.derived(), "what follows from the state can be rebuilt:\n{:#?}\n{:#?}", loaded.derived(), run.derived());
+    assert!(
+        loaded.derived() == run.derived(),
+        "what follows from the state can be rebuilt:\n{:#?}\n{:#?}",
+        loaded.derived(),
+        run.derived()
+    );
 
     let ended = run.steps().iter().filter(|(id, state)| id.is_plain() && state.status.is_final()).count();
     assert_eq!(run.head().steps_ended as usize, ended);
@@ -116,7 +121,10 @@ fn history(world: &World) {
         }
         let about_scope = matches!(
             event.kind,
-            EventKind::PhaseChanged { .. } | EventKind::Repaired { .. } | EventKind::AttentionRequested { .. } | EventKind::ChildEnded { .. }
+            EventKind::PhaseChanged { .. }
+                | EventKind::Repaired { .. }
+                | EventKind::AttentionRequested { .. }
+                | EventKind::ChildEnded { .. }
         );
         if let Some(id) = event.step().filter(|_| !about_scope) {
             assert!(!ended.contains_key(id), "nothing follows the end of step {id}: {event:?}");
@@ -131,7 +139,10 @@ fn history(world: &World) {
                 }
             }
             if let Some(undone) = id.undoes().filter(|_| !matches!(event.kind, EventKind::StepEnded { .. })) {
-                assert!(ended.contains_key(&undone) || world.run.planned(&undone).unwrap().kind.is_container(), "{id} undoes what has ended");
+                assert!(
+                    ended.contains_key(&undone) || world.run.planned(&undone).unwrap().kind.is_container(),
+                    "{id} undoes what has ended"
+                );
             }
         }
         match &event.kind {

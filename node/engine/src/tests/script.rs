@@ -12,8 +12,8 @@ use super::show;
 use super::world::{START, World, worker};
 use crate::expr::parse_duration;
 use crate::{
-    Command, ConcurrencyDefinition, Definition, Failure, Millis, OnConflict, OnFailure, Outcome, Parent, Payload, PlanRef, Principal, Run, RunInfo,
-    RunStatus, RunUid, StepId, TimerKind, Timestamp, Token, plan,
+    Command, ConcurrencyDefinition, Definition, Failure, Millis, OnConflict, OnFailure, Outcome, Parent, Payload, PlanRef, Principal, Run,
+    RunInfo, RunStatus, RunUid, StepId, TimerKind, Timestamp, Token, plan,
 };
 
 /// Runs the blocks of one script.
