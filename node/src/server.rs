@@ -4,10 +4,16 @@ use std::{net::TcpListener, sync::Arc, time::Duration};
 
 use quorus_proto::{
     DESCRIPTORS,
-    peer::{dispatch_service_server::DispatchServiceServer, node_service_server::NodeServiceServer},
+    peer::{
+        courier_service_server::CourierServiceServer, dispatch_service_server::DispatchServiceServer,
+        node_service_server::NodeServiceServer,
+    },
     v1::{
-        cluster_service_server::ClusterServiceServer, lifecycle_service_server::LifecycleServiceServer,
-        run_service_server::RunServiceServer, worker_service_server::WorkerServiceServer, workflow_service_server::WorkflowServiceServer,
+        cluster_service_server::ClusterServiceServer, concurrency_service_server::ConcurrencyServiceServer,
+        lifecycle_service_server::LifecycleServiceServer, limit_service_server::LimitServiceServer,
+        queue_service_server::QueueServiceServer, run_service_server::RunServiceServer,
+        worker_admin_service_server::WorkerAdminServiceServer, worker_service_server::WorkerServiceServer,
+        workflow_service_server::WorkflowServiceServer,
     },
 };
 use tokio::task::JoinHandle;
@@ -16,7 +22,10 @@ use tonic::{service::Routes, transport::server::TcpIncoming};
 use tonic_health::{ServingStatus, server::HealthReporter};
 
 use crate::{
-    api::{ApiContext, ClusterView, LINK_BYTES_MAX, Lifecycle, MESSAGE_BYTES_MAX, Prober, Runs, Workers, Workflows, errors},
+    api::{
+        ApiContext, ClusterView, ConcurrencyKeys, Deliveries, LINK_BYTES_MAX, Lifecycle, Limits, MESSAGE_BYTES_MAX, Prober, Queues, Runs,
+        WorkerAdmin, Workers, Workflows, errors,
+    },
     dispatch::{Dispatcher, LinkService, Times},
     observe::MeasureRpcs,
 };
@@ -125,6 +134,13 @@ impl Server {
             .add_service(sized!(RunServiceServer::new(Runs { context: api.clone() })))
             .add_service(sized!(LifecycleServiceServer::new(Lifecycle { context: api.clone() })))
             .add_service(sized!(WorkerServiceServer::new(workers)))
+            .add_service(api.port.service())
+            .add_service(sized!(CourierServiceServer::new(Deliveries { context: api.clone() })))
+            .add_service(api.permits.service())
+            .add_service(QueueServiceServer::new(Queues { context: api.clone() }))
+            .add_service(WorkerAdminServiceServer::new(WorkerAdmin { context: api.clone() }))
+            .add_service(LimitServiceServer::new(Limits { context: api.clone() }))
+            .add_service(ConcurrencyServiceServer::new(ConcurrencyKeys { context: api.clone() }))
             .add_service(ClusterServiceServer::new(ClusterView { context: api }))
             .add_service(NodeServiceServer::new(prober))
             .add_service(

@@ -42,6 +42,12 @@ impl Failure {
         self
     }
 
+    /// Says what it is about.
+    pub(crate) fn within(mut self, what: &str) -> Self {
+        self.message = format!("{what}: {}", self.message);
+        self
+    }
+
     #[cfg(test)]
     pub(crate) fn code(&self) -> u8 {
         self.code
@@ -90,6 +96,7 @@ fn hint(error: &Error) -> &'static str {
         (_, "WORKFLOW_NOT_FOUND") => "see `quorus workflows list`, and `quorus apply -f FILE` to make a workflow known",
         (_, "RUN_NOT_FOUND") => "see `quorus runs list`; runs belong to a namespace (-n)",
         (_, "RUN_EXISTS") => "choose another --id, or say what to do with --on-conflict or --on-reuse",
+        (_, "WORKFLOW_IN_USE") => "wait for the runs or cancel them, see `quorus runs list`; schedules have to be deleted first",
         (_, "RUN_ENDED") => "see `quorus runs describe`",
         (_, "UNKNOWN_STEP") => "see `quorus runs describe` for the steps",
         (_, "STEP_NOT_WAITING") => "see `quorus runs why` for what the run waits for",

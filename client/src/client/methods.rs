@@ -53,6 +53,15 @@ impl Client {
         self.call(request, |channel, request| async move { workflows(channel).list_workflows(request).await }).await
     }
 
+    /// Returns a page of the list of a workflow's versions, the newest first.
+    pub async fn list_workflow_versions(
+        &self,
+        mut request: v1::ListWorkflowVersionsRequest,
+    ) -> Result<v1::ListWorkflowVersionsResponse, Error> {
+        self.fill_namespace(&mut request.namespace);
+        self.call(request, |channel, request| async move { workflows(channel).list_workflow_versions(request).await }).await
+    }
+
     /// Deletes a workflow. When a try whose answer got lost is repeated, "not found" means that it had worked.
     pub async fn delete_workflow(&self, mut request: v1::DeleteWorkflowRequest) -> Result<v1::DeleteWorkflowResponse, Error> {
         self.fill_namespace(&mut request.namespace);

@@ -7,6 +7,7 @@
 //! Invariant: nothing is repeated that could take effect twice. A start carries a request id, everything else is idempotent.
 
 mod call;
+mod flow;
 mod lifecycle;
 mod methods;
 mod options;

@@ -6,12 +6,14 @@ use quorus_proto::v1;
 use quorus_raft::{Group, GroupId, Host, NodeId, Peers, disk::Disk};
 use tonic::Status;
 
-use super::{Admission, errors, schemas, steps, to_proto};
+use super::{Admission, SystemPort, errors, schemas, steps, to_proto};
 use crate::{
     changes::Changes,
     clock::Clock,
+    dispatch::Dispatcher,
     gateway::Gateway,
     leader::{LedShards, PlanCache},
+    limits::PermitPort,
     liveness::Liveness,
     routing,
     store::{LoadedRun, ShardStore},
@@ -30,6 +32,12 @@ pub struct ApiContext {
     pub disk: Arc<dyn Disk>,
     /// Definitions and placement, on every node.
     pub system: SystemStore,
+    /// The way to the keeper of the limits.
+    pub permits: PermitPort,
+    /// Waiting tasks of the shards that this node leads.
+    pub dispatcher: Dispatcher,
+    /// The way to group 0's leader.
+    pub port: SystemPort,
     /// Shards that this node leads.
     pub led: LedShards,
     /// Compiled plans.

@@ -22,10 +22,14 @@ pub mod reason {
     pub const INVALID_ARGUMENT: &str = "INVALID_ARGUMENT";
     /// There is no such workflow or version.
     pub const WORKFLOW_NOT_FOUND: &str = "WORKFLOW_NOT_FOUND";
+    /// Runs or schedules use the workflow.
+    pub const WORKFLOW_IN_USE: &str = "WORKFLOW_IN_USE";
     /// There is no such run.
     pub const RUN_NOT_FOUND: &str = "RUN_NOT_FOUND";
     /// A run of this id exists and the policy forbids another.
     pub const RUN_EXISTS: &str = "RUN_EXISTS";
+    /// There is no such limit.
+    pub const LIMIT_NOT_FOUND: &str = "LIMIT_NOT_FOUND";
     /// The run has ended.
     pub const RUN_ENDED: &str = "RUN_ENDED";
     /// The run is going on: it is not repaired like this.

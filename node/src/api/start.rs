@@ -140,7 +140,7 @@ pub(super) async fn version_of(context: &ApiContext, namespace: &str, name: &str
 }
 
 /// The versions of the workflows that a plan's steps start, as they are now. One that is not there yet is looked for when its step begins.
-fn pinned(context: &ApiContext, plan: &Plan) -> Result<BTreeMap<String, u64>, Status> {
+pub(super) fn pinned(context: &ApiContext, plan: &Plan) -> Result<BTreeMap<String, u64>, Status> {
     let mut pinned = BTreeMap::new();
     for step in &plan.steps {
         if let PlannedKind::Workflow(child) = &step.kind

@@ -2,7 +2,7 @@
 
 use prost_types::Timestamp as WireTime;
 use quorus_engine::{Compensation, Failure, Payload, Principal, RunHead, RunInfo, RunStatus, SkipCause, StepStatus, Timestamp};
-use quorus_proto::v1;
+use quorus_proto::{peer, v1};
 
 /// A time.
 pub(crate) fn time(time: Timestamp) -> WireTime {
@@ -77,6 +77,7 @@ pub(crate) fn skip_cause(cause: SkipCause) -> &'static str {
 }
 
 /// A run without its steps, input and output.
+#[allow(clippy::needless_update, reason = "what only other answers fill stays empty, also what is added later")]
 pub(crate) fn run_summary(shard: u32, info: &RunInfo, head: &RunHead) -> v1::Run {
     let (version, steps_total) =
         head.migrated.as_ref().map_or((info.version, info.steps_total), |migrated| (migrated.version, migrated.steps_total));
@@ -129,4 +130,13 @@ fn compensation(head: &RunHead) -> v1::CompensationState {
 /// Who decided, and why.
 fn decision((who, reason): &(Principal, String)) -> v1::Decision {
     v1::Decision { principal: Some(principal(who)), reason: reason.clone(), ..v1::Decision::default() }
+}
+
+/// How a run ended.
+pub(crate) fn child_end(head: &RunHead) -> peer::ChildEnd {
+    peer::ChildEnd {
+        status: run_status(head.status).into(),
+        output: head.output.as_ref().map(payload),
+        failure: head.failure.as_ref().map(failure),
+    }
 }

@@ -19,6 +19,8 @@ mod tests;
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
 
+use crate::executors::Cidr;
+
 pub use self::{
     problem::{Invalid, Origin, Problem},
     resolve::{Resolved, resolve},
@@ -49,6 +51,12 @@ pub struct Config {
     pub lease: Duration,
     /// How long a cancelled attempt may take to stop.
     pub cancel_grace: Duration,
+    /// Attempts of built-in steps that this node executes at a time.
+    pub builtin_concurrency: u32,
+    /// Address ranges beside the public ones that built-in steps may call.
+    pub http_allow_private: Vec<Cidr>,
+    /// The folder with a file per secret.
+    pub secrets_dir: Option<PathBuf>,
     /// Times of the consensus.
     pub raft: Raft,
     /// Bounds that turn overload into refusals.
@@ -128,6 +136,9 @@ impl Config {
             replication_factor: 1,
             lease: Duration::from_secs(30),
             cancel_grace: Duration::from_secs(10),
+            builtin_concurrency: 1000,
+            http_allow_private: Vec::new(),
+            secrets_dir: None,
             raft: Raft {
                 heartbeat: Duration::from_millis(100),
                 election_min: Duration::from_millis(300),

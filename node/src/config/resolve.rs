@@ -130,6 +130,9 @@ impl Reader {
             replication_factor,
             lease: self.value("lease", |text| duration("lease", text)),
             cancel_grace: self.value("cancel_grace", |text| duration("cancel_grace", text)),
+            builtin_concurrency: self.integer("builtin_concurrency") as u32,
+            http_allow_private: self.value("http_allow_private", value::cidrs),
+            secrets_dir: Some(self.value("secrets_dir", |text| Ok(PathBuf::from(text)))).filter(|path| !path.as_os_str().is_empty()),
             raft: self.raft(),
             limits: Limits {
                 changes: self.integer("limits.changes") as usize,

@@ -9,7 +9,7 @@ use ractor::ActorRef;
 
 use super::{RunKey, task, timers::TimerMessage};
 use crate::{
-    dispatch::{CreditDraw, Dispatcher, Entry, LeaseName, SessionKey, WaitingTask},
+    dispatch::{CreditDraw, Dispatcher, Entry, LeaseName, PermitEnd, SessionKey},
     observe::names,
     store::Timer,
 };
@@ -89,6 +89,7 @@ impl Effects<'_> {
                 | EventKind::RunAnnotated { .. }
                 | EventKind::PoolChanged { .. } => {}
                 EventKind::AttemptEnded { step, outcome, retry_at, .. } => {
+                    self.dispatcher.attempt_ended(uid, step, permit_end(outcome));
                     match not_from_the_worker(outcome) {
                         Some(reason) => self.dispatcher.cut(uid, step, reason),
                         None => self.dispatcher.closed(uid, step),
@@ -140,19 +141,9 @@ impl Effects<'_> {
             return;
         }
         let Some(state) = self.run.step(step).filter(|state| state.status == StepStatus::Queued) else { return };
-        self.dispatcher.queued(
-            self.term,
-            WaitingTask {
-                shard: self.shard,
-                key: self.key.clone(),
-                uid: self.run.info().uid,
-                step: step.clone(),
-                queue: state.queue.clone(),
-                priority: state.priority,
-                deadline: state.schedule_deadline,
-                expires_at: state.schedule_deadline,
-            },
-        );
+        let place = task::Place { shard: self.shard, key: self.key.clone(), uid: self.run.info().uid, step: step.clone() };
+        let info = || Some(std::borrow::Cow::Borrowed(self.run.info()));
+        self.dispatcher.queued(self.term, task::waiting(self.dispatcher, Some(self.run.plan()), place, state, info));
     }
 
     fn lease(&self, attempt: AttemptRef, session: SessionKey) {
@@ -216,6 +207,15 @@ fn not_from_the_worker(outcome: &Outcome) -> Option<&'static str> {
         Outcome::TimedOut(_) => Some("the attempt timed out"),
         Outcome::Abandoned(_) => Some("the lease was lost"),
         Outcome::Cancelled { .. } => Some("the attempt was cancelled"),
+    }
+}
+
+/// What an outcome says about what was called.
+fn permit_end(outcome: &Outcome) -> PermitEnd {
+    match outcome {
+        Outcome::Succeeded(_) => PermitEnd::Succeeded,
+        Outcome::Failed(_) | Outcome::TimedOut(_) => PermitEnd::Failed,
+        Outcome::Abandoned(_) | Outcome::Released(_) | Outcome::Cancelled { .. } => PermitEnd::Neutral,
     }
 }
 

@@ -51,6 +51,8 @@ pub struct Request {
 pub enum Ask {
     /// Begin, after conflicts with an earlier run of the same key are settled.
     Start(Box<StartAsk>),
+    /// Begin and end at once, so that a start of the same request that comes later finds a run that has ended.
+    Bury(Box<StartAsk>),
     /// A command for the current run.
     Command(Command),
     /// The same, of a request that may be repeated: carried out once.

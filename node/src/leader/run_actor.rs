@@ -224,6 +224,17 @@ impl RunState {
         }
         match &request.ask {
             Ask::Start(start) => self.start(start, turn, draw),
+            Ask::Bury(start) => {
+                let answer = self.start(start, turn, draw)?;
+                if let Ok(Answer { existing: false, .. }) = answer {
+                    let reason = "cancelled before it was started".to_owned();
+                    let terminate = Command::Terminate { principal: start.info.principal.clone(), reason };
+                    if let Err(refusal) = self.command(&terminate, turn, draw) {
+                        return Ok(Err(refusal));
+                    }
+                }
+                Ok(answer)
+            }
             Ask::Command(command) => {
                 let Some(uid) = current else { return Ok(Err(Rejection::UnknownRun.into())) };
                 Ok(self.command(command, turn, draw).map(|_| Answer { uid, existing: false }))

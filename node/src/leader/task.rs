@@ -1,10 +1,16 @@
 //! What a worker receives for an attempt, made of the plan and of the run's state, so that it can be made again by any leader.
 
-use quorus_engine::{Millis, Plan, PlannedStep, RunInfo, StepId, StepState};
+use std::borrow::Cow;
+
+use quorus_engine::{Millis, Plan, PlannedStep, RunInfo, RunUid, StepId, StepState, Timestamp};
 use quorus_proto::v1;
 use sha2::{Digest, Sha256};
 
-use crate::{api::to_proto, dispatch::LeaseName};
+use super::RunKey;
+use crate::{
+    api::to_proto,
+    dispatch::{Dispatcher, LeaseName, LimitRefs, Selectors, WaitingTask},
+};
 
 /// The task of a lease; `None` if the step is not a task of the plan.
 pub(crate) fn task(plan: &Plan, info: &RunInfo, state: &StepState, name: &LeaseName) -> Option<v1::Task> {
@@ -30,7 +36,67 @@ pub(crate) fn task(plan: &Plan, info: &RunInfo, state: &StepState, name: &LeaseN
         tracestate: info.tracestate.clone(),
         labels: planned.labels.clone(),
         shard: name.shard,
+        secrets: task.secrets.clone(),
     })
+}
+
+/// Names a step of a run.
+pub(crate) struct Place {
+    pub(crate) shard: u32,
+    pub(crate) key: RunKey,
+    pub(crate) uid: RunUid,
+    pub(crate) step: StepId,
+}
+
+/// A queued step as the dispatcher knows it. Without a plan it takes any worker and counts against nothing.
+pub(crate) fn waiting<'i>(
+    dispatcher: &Dispatcher,
+    plan: Option<&Plan>,
+    place: Place,
+    state: &StepState,
+    info: impl FnOnce() -> Option<Cow<'i, RunInfo>>,
+) -> WaitingTask {
+    let task = plan.and_then(|plan| planned(plan, &place.step)).and_then(|step| step.kind.task());
+    let selectors = match task {
+        Some(task) if !task.selectors.is_empty() => task.selectors.clone().into(),
+        _ => Selectors::default(),
+    };
+    WaitingTask {
+        limits: limits(dispatcher, plan, &place.step, state, info),
+        shard: place.shard,
+        key: place.key,
+        uid: place.uid,
+        step: place.step,
+        queue: state.queue.clone(),
+        selectors,
+        priority: state.priority,
+        since: waits_since(task.map(|task| task.schedule_timeout), state),
+        deadline: state.schedule_deadline,
+        expires_at: state.schedule_deadline,
+    }
+}
+
+/// When it was queued: what its deadline was made of. The same under every leader.
+fn waits_since(schedule_timeout: Option<Millis>, state: &StepState) -> Timestamp {
+    let deadline = state.schedule_deadline.zip(schedule_timeout);
+    let queued = deadline.map(|(deadline, timeout)| Timestamp(deadline.0.saturating_sub(i64::try_from(timeout.0).unwrap_or(i64::MAX))));
+    // Another pool has another timeout.
+    queued.max(state.ready_at).unwrap_or_default()
+}
+
+/// The limits that a queued or leased step counts against.
+pub(crate) fn limits<'i>(
+    dispatcher: &Dispatcher,
+    plan: Option<&Plan>,
+    step: &StepId,
+    state: &StepState,
+    info: impl FnOnce() -> Option<Cow<'i, RunInfo>>,
+) -> LimitRefs {
+    let planned = plan.and_then(|plan| planned(plan, step));
+    match planned.and_then(|planned| Some((planned, planned.kind.task()?))) {
+        Some((planned, task)) => dispatcher.limits_of(planned, task, state.input.as_ref(), info),
+        None => LimitRefs::default(),
+    }
 }
 
 /// The longest silence of a step's user code.

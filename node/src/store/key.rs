@@ -54,6 +54,20 @@ pub(crate) enum Family {
     WorkflowVersion = b'W',
     /// Group 0: index of the last applied entry.
     Revision = b'V',
+    /// Group 0: concurrency keys that are held.
+    SlotKey = b'k',
+    /// Group 0: holders of a concurrency key, and who waits for it.
+    SlotPlace = b'e',
+    /// Group 0: where a run stands with its concurrency key.
+    SlotClaim = b'c',
+    /// Group 0: claims that are over, oldest first.
+    SlotEnded = b'z',
+    /// Group 0: limits.
+    Limit = b'l',
+    /// Group 0: queues that are paused.
+    PausedQueue = b'p',
+    /// Group 0: workers that are drained.
+    DrainedWorker = b'w',
 }
 
 /// Builds a key.

@@ -157,15 +157,7 @@ impl ShardStore {
         history::page(self.disk(), self.group, uid, from_sequence, limit)
     }
 
-    /// At most `limit` timers that are due at `until` or before, earliest first.
-    ///
-    /// # Errors
-    /// If the disk fails, or holds what this version can't read.
-    pub fn timers_due(&self, until: Timestamp, limit: usize) -> Result<Vec<TimerEntry>, StoreError> {
-        self.timers_after(None, until, limit)
-    }
-
-    /// The same, but only those that come after `after`: to go on behind timers that are being fired.
+    /// At most `limit` timers that are due at `until` or before and come after `after`, earliest first.
     ///
     /// # Errors
     /// If the disk fails, or holds what this version can't read.
