@@ -207,12 +207,6 @@ impl<'d> Decider<'_, 'd, '_> {
         let scopes: Vec<ScopeId> = self.draft.index.tallies.from(std::ops::Bound::Unbounded).map(|(scope, _)| scope.clone()).collect();
         scopes.into_iter().for_each(|scope| self.draft.touch(scope));
     }
-
-    /// The containers and items that have not ended.
-    fn open_scopes(&self) -> Vec<Instance<'d>> {
-        let scopes = self.draft.index.tallies.from(std::ops::Bound::Unbounded);
-        scopes.filter_map(|(scope, _)| Instance::of(self.draft.run.plan(), scope.as_ref()?)).collect()
-    }
 }
 
 /// A failure of our own making.
