@@ -164,7 +164,7 @@ fn life(event: &HistoryEvent, because: impl Fn(String) -> String, why: String, d
     match event.r#type() {
         EventType::ScopeStarted if event.total > 0 => format!("begins with {} items", event.total),
         EventType::ScopeStarted => "begins".to_owned(),
-        EventType::PhaseChanged => format!("{}{}", event.phase, because(why)),
+        EventType::PhaseChanged => format!("now {}{}", event.phase, because(why)),
         EventType::ScopeRetried => format!("is tried again{}", because(why)),
         EventType::StepReopened => format!("begins anew, generation {}", event.generation),
         EventType::ScopeReopened => "goes on".to_owned(),

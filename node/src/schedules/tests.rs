@@ -220,7 +220,7 @@ fn what_waits_for_the_end_of_a_run_waits_for_the_end_of_a_pause_too() {
     assert_eq!(world.step("2026-11-24T00:02:00Z"), [waits(2)]);
     world.state.pause = Some(StoredPause { since_ms: at("2026-11-24T00:02:30Z").0, ..StoredPause::default() });
     world.end("s-20261124T000100Z");
-    assert_eq!(world.look(at("2026-11-24T00:02:40Z")), Decision::default());
+    assert_eq!(world.look(at("2026-11-24T00:02:40Z")).record, None);
     world.state.pause = None;
     assert_eq!(world.step("2026-11-24T00:02:50Z"), [started(2)]);
 }
