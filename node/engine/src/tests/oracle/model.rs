@@ -1,0 +1,577 @@
+//! A small model of how scopes fail, unwind and end, written from the language's documentation and sharing nothing with the engine.
+//!
+//! It knows no events, no log and no timers: a tree of steps, a set of live attempts, and what each outcome leads to. What it says is live
+//! after each outcome must be what the engine holds leases on, and what it says of the end must be how the run ends.
+
+use std::collections::BTreeMap;
+
+/// A step of a random plan.
+#[derive(Clone, Debug)]
+pub(super) struct Node {
+    pub(super) id: String,
+    /// Positions of earlier siblings.
+    pub(super) needs: Vec<usize>,
+    pub(super) run_on: Run,
+    pub(super) continue_on_error: bool,
+    /// Of a task: tries by policy. Of a container: how often its scope is run.
+    pub(super) attempts: u32,
+    /// It has a compensation, which has this many tries.
+    pub(super) undo: Option<u32>,
+    pub(super) no_return: bool,
+    pub(super) kind: What,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Run {
+    Success,
+    Failure,
+    Always,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum What {
+    Task,
+    Set,
+    Fail,
+    Group(Vec<Node>),
+    Each { items: usize, parallel: usize, tolerated: usize, body: Vec<Node> },
+}
+
+/// How an attempt ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Told {
+    Succeeded,
+    Failed { fatal: bool, nothing_done: bool },
+    TimedOut,
+    Abandoned,
+    /// Only of an attempt that was asked to stop.
+    Stopped { nothing_done: bool },
+}
+
+/// How the run ends, or where it stops for people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Succeeded,
+    Failed,
+    NeedsAttention,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Status {
+    Pending,
+    Open,
+    Succeeded,
+    /// `handled`: its scope went on.
+    Failed { handled: bool },
+    /// `by_failure`: something before it failed.
+    Skipped { upstream: bool, by_failure: bool },
+    Cancelled,
+}
+
+impl Status {
+    fn has_ended(self) -> bool {
+        !matches!(self, Self::Pending | Self::Open)
+    }
+}
+
+/// A step of a scope that exists.
+#[derive(Debug)]
+struct Step {
+    status: Status,
+    /// When it ended, among all ends.
+    ended: u64,
+    failures: u32,
+    preemptions: u32,
+    doubt: bool,
+    /// Of a task: it was undone.
+    undone: bool,
+    /// Of a container: how often it was run.
+    rounds: u32,
+    /// Of a group one, of a for_each one per item that was begun.
+    scopes: Vec<Scope>,
+    failed_items: usize,
+    /// A scope in it failed, and the container does not tolerate that.
+    failing: bool,
+    /// The scope around it asked it to stop.
+    stopped: bool,
+    /// It undoes all its scopes, since its failure is handled.
+    unwinding: bool,
+}
+
+#[derive(Debug)]
+struct Scope {
+    /// What is put before the ids of its steps.
+    prefix: String,
+    phase: Phase,
+    steps: Vec<Step>,
+    ended: u64,
+    /// Of an item: its failure is tolerated.
+    tolerated: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Running,
+    /// Waits for the ends of what is live.
+    Stopping,
+    /// Runs the steps that observe failures.
+    Observing,
+    /// Undoes itself.
+    Unwinding,
+    Succeeded,
+    Failed,
+}
+
+/// A live attempt: of a step, or of its compensation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Live {
+    /// It was asked to stop.
+    pub(super) stopping: bool,
+}
+
+/// The model of one run.
+#[derive(Debug)]
+pub(super) struct Model<'n> {
+    nodes: &'n [Node],
+    root: Scope,
+    shared: Shared,
+}
+
+/// What all scopes of a run share.
+#[derive(Debug, Default)]
+struct Shared {
+    live: BTreeMap<String, Live>,
+    clock: u64,
+    /// How the compensations went, by instance.
+    undo: BTreeMap<String, Count>,
+    /// Points of no return that were passed, and whether they bind.
+    no_return: BTreeMap<String, bool>,
+    verdict: Option<Verdict>,
+}
+
+#[derive(Debug, Default)]
+struct Count {
+    failures: u32,
+    preemptions: u32,
+}
+
+const PREEMPTIONS_MAX: u32 = 10;
+
+impl<'n> Model<'n> {
+    pub(super) fn new(nodes: &'n [Node]) -> Self {
+        let mut model = Self { nodes, root: Scope::new(String::new(), nodes), shared: Shared::default() };
+        model.settle();
+        model
+    }
+
+    pub(super) fn live(&self) -> &BTreeMap<String, Live> {
+        &self.shared.live
+    }
+
+    pub(super) fn verdict(&self) -> Option<Verdict> {
+        self.shared.verdict
+    }
+
+    /// An attempt ends.
+    pub(super) fn tell(&mut self, instance: &str, told: Told) {
+        let Some(live) = self.shared.live.remove(instance) else { panic!("{instance} is not live") };
+        let (of, undoing) = instance.strip_suffix(":compensate").map_or((instance, false), |of| (of, true));
+        let Some((step, node)) = self.root.find(self.nodes, of) else { panic!("there is no {of}") };
+        if undoing {
+            step.undo_ended(node, instance, told, &mut self.shared);
+        } else {
+            step.attempt_ended(node, instance, live.stopping, told, &mut self.shared);
+        }
+        self.settle();
+    }
+
+    /// What ends in one scope may start something in another: until nothing changes.
+    fn settle(&mut self) {
+        while self.shared.verdict.is_none() {
+            let before = format!("{self:?}");
+            self.root.settle(self.nodes, &mut self.shared);
+            self.settle_root();
+            if format!("{self:?}") == before {
+                return;
+            }
+        }
+    }
+
+    fn settle_root(&mut self) {
+        match self.root.phase {
+            Phase::Succeeded => self.shared.verdict = Some(Verdict::Succeeded),
+            Phase::Failed if self.shared.no_return.values().any(|binds| *binds) => self.shared.verdict = Some(Verdict::NeedsAttention),
+            Phase::Failed => self.root.phase = Phase::Unwinding,
+            Phase::Unwinding => {
+                if self.shared.live.is_empty() && !self.root.undo_next(self.nodes, &mut self.shared) {
+                    self.shared.verdict = Some(Verdict::Failed);
+                }
+            }
+            Phase::Running | Phase::Stopping | Phase::Observing => {}
+        }
+    }
+}
+
+impl Shared {
+    fn tick(&mut self) -> u64 {
+        self.clock += 1;
+        self.clock
+    }
+
+    fn begin(&mut self, instance: &str) {
+        self.live.insert(instance.to_owned(), Live { stopping: false });
+    }
+}
+
+impl Scope {
+    fn new(prefix: String, nodes: &[Node]) -> Self {
+        Self { prefix, phase: Phase::Running, steps: nodes.iter().map(|_| Step::new()).collect(), ended: 0, tolerated: false }
+    }
+
+    fn is_closed(&self) -> bool {
+        matches!(self.phase, Phase::Succeeded | Phase::Failed)
+    }
+
+    /// The step of an instance, wherever it is.
+    fn find<'s, 'n>(&'s mut self, nodes: &'n [Node], instance: &str) -> Option<(&'s mut Step, &'n Node)> {
+        for (step, node) in self.steps.iter_mut().zip(nodes) {
+            if format!("{}{}", self.prefix, node.id) == instance {
+                return Some((step, node));
+            }
+            for scope in &mut step.scopes {
+                if let Some(found) = scope.find(node.body(), instance) {
+                    return Some(found);
+                }
+            }
+        }
+        None
+    }
+
+    fn settle(&mut self, nodes: &[Node], shared: &mut Shared) {
+        for (step, node) in self.steps.iter_mut().zip(nodes) {
+            if step.status == Status::Open && !node.body().is_empty() {
+                step.settle(node, &format!("{}{}", self.prefix, node.id), shared);
+            }
+        }
+        match self.phase {
+            Phase::Running => {
+                if self.steps.iter().any(|step| step.status == Status::Failed { handled: false }) {
+                    self.stop(nodes, shared);
+                } else if !self.start_ready(nodes, shared) && self.steps.iter().all(|step| step.status.has_ended()) {
+                    self.close(Phase::Succeeded, shared);
+                }
+            }
+            Phase::Stopping => {
+                if self.steps.iter().all(|step| step.status != Status::Open) {
+                    self.phase = Phase::Observing;
+                }
+            }
+            Phase::Observing => {
+                if self.steps.iter().all(|step| step.status != Status::Open) && !self.start_ready(nodes, shared) {
+                    self.close(Phase::Failed, shared);
+                }
+            }
+            Phase::Unwinding | Phase::Succeeded | Phase::Failed => {}
+        }
+    }
+
+    fn close(&mut self, phase: Phase, shared: &mut Shared) {
+        self.phase = phase;
+        self.ended = shared.tick();
+    }
+
+    /// Asks everything in it to stop.
+    fn stop(&mut self, nodes: &[Node], shared: &mut Shared) {
+        match self.phase {
+            Phase::Running => self.phase = Phase::Stopping,
+            // What observes a failure is stopped by the scope around it only.
+            Phase::Observing => self.phase = Phase::Stopping,
+            Phase::Stopping | Phase::Unwinding | Phase::Succeeded | Phase::Failed => return,
+        }
+        for (step, node) in self.steps.iter_mut().zip(nodes) {
+            if step.status != Status::Open {
+                continue;
+            }
+            step.stopped = true;
+            match shared.live.get_mut(&format!("{}{}", self.prefix, node.id)) {
+                Some(live) => live.stopping = true,
+                None => step.scopes.iter_mut().for_each(|scope| scope.stop(node.body(), shared)),
+            }
+        }
+    }
+
+    /// Starts, skips or ends the first step that is ready; false if there is none.
+    fn start_ready(&mut self, nodes: &[Node], shared: &mut Shared) -> bool {
+        let observing = self.phase == Phase::Observing;
+        for (index, node) in nodes.iter().enumerate() {
+            if self.steps[index].status != Status::Pending || !node.needs.iter().all(|need| self.steps[*need].status.has_ended()) {
+                continue;
+            }
+            let needs: Vec<Status> = node.needs.iter().map(|need| self.steps[*need].status).collect();
+            let instance = format!("{}{}", self.prefix, node.id);
+            let step = &mut self.steps[index];
+            match decide(node.run_on, &needs) {
+                // Forward work is over; what it blocks is blocked by the failure.
+                Decision::Start if observing && node.run_on == Run::Success => step.end(Status::Cancelled, shared),
+                Decision::Start => step.start(node, &instance, shared),
+                Decision::Skip { upstream, by_failure } => step.end(Status::Skipped { upstream, by_failure }, shared),
+            }
+            return true;
+        }
+        false
+    }
+
+    /// Begins the next compensation of it, the last end first; false if nothing is left.
+    fn undo_next(&mut self, nodes: &[Node], shared: &mut Shared) -> bool {
+        let mut order: Vec<usize> = (0..self.steps.len()).filter(|index| self.steps[*index].status.has_ended()).collect();
+        order.sort_by_key(|index| std::cmp::Reverse(self.steps[*index].ended));
+        let Self { steps, prefix, .. } = self;
+        order.into_iter().any(|index| steps[index].undo_next(&nodes[index], &format!("{prefix}{}", nodes[index].id), shared))
+    }
+}
+
+enum Decision {
+    Start,
+    Skip { upstream: bool, by_failure: bool },
+}
+
+fn decide(run_on: Run, needs: &[Status]) -> Decision {
+    let accepted = |need: &Status| {
+        matches!(need, Status::Succeeded | Status::Failed { handled: true } | Status::Skipped { upstream: false, .. })
+    };
+    let by_failure = |need: &Status| matches!(need, Status::Failed { .. } | Status::Skipped { by_failure: true, .. });
+    match run_on {
+        Run::Always => Decision::Start,
+        Run::Failure if needs.iter().any(by_failure) => Decision::Start,
+        Run::Failure => Decision::Skip { upstream: true, by_failure: false },
+        Run::Success if needs.iter().all(accepted) => Decision::Start,
+        Run::Success => Decision::Skip { upstream: true, by_failure: needs.iter().any(by_failure) },
+    }
+}
+
+impl Step {
+    fn new() -> Self {
+        Self {
+            status: Status::Pending,
+            ended: 0,
+            failures: 0,
+            preemptions: 0,
+            doubt: false,
+            undone: false,
+            rounds: 0,
+            scopes: Vec::new(),
+            failed_items: 0,
+            failing: false,
+            stopped: false,
+            unwinding: false,
+        }
+    }
+
+    fn end(&mut self, status: Status, shared: &mut Shared) {
+        self.status = status;
+        self.ended = shared.tick();
+    }
+
+    fn start(&mut self, node: &Node, instance: &str, shared: &mut Shared) {
+        self.status = Status::Open;
+        match &node.kind {
+            What::Task => {
+                if node.no_return {
+                    shared.no_return.insert(instance.to_owned(), true);
+                }
+                shared.begin(instance);
+            }
+            What::Set => self.end(Status::Succeeded, shared),
+            What::Fail => self.end(Status::Failed { handled: node.continue_on_error }, shared),
+            What::Group(_) | What::Each { .. } => self.run_scopes(node, instance),
+        }
+    }
+
+    fn run_scopes(&mut self, node: &Node, instance: &str) {
+        self.rounds += 1;
+        self.scopes.clear();
+        (self.failed_items, self.failing, self.unwinding) = (0, false, false);
+        if let What::Group(body) = &node.kind {
+            // A group puts nothing before the ids in it beyond what is before its own.
+            let prefix = instance.rfind('.').map_or("", |dot| &instance[..=dot]);
+            self.scopes.push(Scope::new(prefix.to_owned(), body));
+        }
+    }
+
+    /// An open container: what its scopes' ends lead to.
+    fn settle(&mut self, node: &Node, instance: &str, shared: &mut Shared) {
+        for scope in &mut self.scopes {
+            scope.settle(node.body(), shared);
+        }
+        if self.unwinding {
+            if !self.has_live(node, shared) && !self.undo_scopes(node, shared) {
+                if self.rounds < node.attempts && !self.stopped {
+                    self.run_scopes(node, instance);
+                } else {
+                    let status = if self.stopped { Status::Cancelled } else { Status::Failed { handled: node.continue_on_error } };
+                    self.end(status, shared);
+                }
+            }
+            return;
+        }
+        if let What::Each { items, parallel, tolerated, body } = &node.kind {
+            self.settle_items(node, *tolerated, shared);
+            if !self.failing && !self.stopped {
+                let open = self.scopes.iter().filter(|scope| !scope.is_closed()).count();
+                for index in self.scopes.len()..(*items).min(self.scopes.len() + parallel.saturating_sub(open)) {
+                    self.scopes.push(Scope::new(format!("{instance}[{index}]."), body));
+                }
+                if self.scopes.len() == *items && self.scopes.iter().all(Scope::is_closed) {
+                    self.end(Status::Succeeded, shared);
+                }
+                return;
+            }
+        } else {
+            match self.scopes[0].phase {
+                Phase::Succeeded if !self.stopped => return self.end(Status::Succeeded, shared),
+                Phase::Failed => self.failing = true,
+                _ => {}
+            }
+        }
+        if (self.failing || self.stopped) && self.scopes.iter().all(Scope::is_closed) {
+            if self.stopped {
+                self.end(Status::Cancelled, shared);
+            } else if self.rounds < node.attempts || node.continue_on_error {
+                self.unwinding = true;
+            } else {
+                self.end(Status::Failed { handled: false }, shared);
+            }
+        }
+    }
+
+    /// Items that failed: tolerated ones undo themselves, another one fails the step.
+    fn settle_items(&mut self, node: &Node, tolerated: usize, shared: &mut Shared) {
+        for index in 0..self.scopes.len() {
+            let scope = &mut self.scopes[index];
+            match scope.phase {
+                Phase::Failed if scope.tolerated => {}
+                Phase::Failed if self.failing || self.stopped => {}
+                Phase::Failed if self.failed_items < tolerated => {
+                    self.failed_items += 1;
+                    scope.tolerated = true;
+                    scope.phase = Phase::Unwinding;
+                }
+                Phase::Failed => {
+                    self.failing = true;
+                    for other in &mut self.scopes {
+                        other.stop(node.body(), shared);
+                    }
+                }
+                Phase::Unwinding => {
+                    let busy = scope.has_live(node.body(), shared);
+                    if !busy && !scope.undo_next(node.body(), shared) {
+                        scope.close(Phase::Failed, shared);
+                    }
+                }
+                Phase::Running | Phase::Stopping | Phase::Observing | Phase::Succeeded => {}
+            }
+        }
+    }
+
+    fn has_live(&self, node: &Node, shared: &Shared) -> bool {
+        self.scopes.iter().any(|scope| scope.has_live(node.body(), shared))
+    }
+
+    /// Begins the next compensation of it; false if nothing is left.
+    fn undo_next(&mut self, node: &Node, instance: &str, shared: &mut Shared) -> bool {
+        match node.undo {
+            Some(_) if !self.undone && (self.status == Status::Succeeded || self.doubt) => {
+                shared.begin(&format!("{instance}:compensate"));
+                true
+            }
+            _ => self.undo_scopes(node, shared),
+        }
+    }
+
+    fn undo_scopes(&mut self, node: &Node, shared: &mut Shared) -> bool {
+        let mut order: Vec<usize> = (0..self.scopes.len()).collect();
+        order.sort_by_key(|index| std::cmp::Reverse(self.scopes[*index].ended));
+        order.into_iter().any(|index| self.scopes[index].undo_next(node.body(), shared))
+    }
+
+    fn attempt_ended(&mut self, node: &Node, instance: &str, stopping: bool, told: Told, shared: &mut Shared) {
+        let handled = node.continue_on_error;
+        let retried = match told {
+            Told::Succeeded => {
+                self.doubt = false;
+                return self.end(Status::Succeeded, shared);
+            }
+            Told::Failed { fatal, nothing_done } => {
+                self.doubt |= !nothing_done;
+                self.failures += 1;
+                !fatal && self.failures < node.attempts
+            }
+            Told::TimedOut => {
+                self.doubt = true;
+                self.failures += 1;
+                self.failures < node.attempts
+            }
+            Told::Abandoned => {
+                self.doubt = true;
+                self.preemptions += 1;
+                self.preemptions <= PREEMPTIONS_MAX
+            }
+            Told::Stopped { nothing_done } => {
+                self.doubt |= !nothing_done;
+                return self.end(Status::Cancelled, shared);
+            }
+        };
+        if !self.doubt && shared.no_return.contains_key(instance) {
+            shared.no_return.insert(instance.to_owned(), retried && !stopping);
+        }
+        match (retried, stopping) {
+            (true, false) => shared.begin(instance),
+            (true, true) => self.end(Status::Cancelled, shared),
+            (false, _) => self.end(Status::Failed { handled }, shared),
+        }
+    }
+
+    fn undo_ended(&mut self, node: &Node, instance: &str, told: Told, shared: &mut Shared) {
+        let count = shared.undo.entry(instance.to_owned()).or_default();
+        let again = match told {
+            Told::Succeeded => {
+                self.undone = true;
+                return;
+            }
+            Told::Failed { fatal, .. } => {
+                count.failures += 1;
+                !fatal && count.failures < node.undo.unwrap_or(1)
+            }
+            Told::TimedOut => {
+                count.failures += 1;
+                count.failures < node.undo.unwrap_or(1)
+            }
+            Told::Abandoned => {
+                count.preemptions += 1;
+                count.preemptions <= PREEMPTIONS_MAX
+            }
+            Told::Stopped { .. } => panic!("nobody stops a compensation"),
+        };
+        if again { shared.begin(instance) } else { shared.verdict = Some(Verdict::NeedsAttention) }
+    }
+}
+
+impl Scope {
+    fn has_live(&self, nodes: &[Node], shared: &Shared) -> bool {
+        self.steps.iter().zip(nodes).any(|(step, node)| {
+            let instance = format!("{}{}", self.prefix, node.id);
+            shared.live.contains_key(&instance)
+                || shared.live.contains_key(&format!("{instance}:compensate"))
+                || step.has_live(node, shared)
+        })
+    }
+}
+
+impl Node {
+    pub(super) fn body(&self) -> &[Node] {
+        match &self.kind {
+            What::Group(body) | What::Each { body, .. } => body,
+            What::Task | What::Set | What::Fail => &[],
+        }
+    }
+}
