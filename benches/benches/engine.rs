@@ -7,7 +7,7 @@ use std::{hint::black_box, sync::Arc};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use quorus_engine::{
     AttemptRef, Command, Context, Credits, Definition, Kind, Millis, Outcome, Plan, Run, RunInfo, RunStatus, StepDefinition, StepStatus,
-    Timestamp, WorkerId, apply, decide, plan,
+    TaskDefinition, Timestamp, WorkerId, apply, decide, plan,
 };
 
 const STEPS: usize = 10;
@@ -24,8 +24,8 @@ impl Credits for Room {
 fn chain() -> Definition {
     let step = |index: usize| StepDefinition {
         id: format!("s{index}"),
-        needs: index.checked_sub(1).map(|before| format!("s{before}")).into_iter().collect(),
-        kind: Some(Kind::Task { task_type: "bench".to_owned(), queue: "bench".to_owned(), priority: 0 }),
+        needs: index.checked_sub(1).map(|before| format!("s{before}").into()).into_iter().collect(),
+        kind: Some(Kind::Task(TaskDefinition { task_type: "bench".to_owned(), queue: "bench".to_owned(), ..TaskDefinition::default() })),
         ..StepDefinition::default()
     };
     Definition { name: "chain".to_owned(), steps: (0..STEPS).map(step).collect(), ..Definition::default() }

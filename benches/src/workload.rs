@@ -37,10 +37,12 @@ pub(crate) struct Applied {
 impl Workload {
     /// The workload of a command; none for `worker`.
     pub(crate) fn of(work: &Work, queue: &str) -> Option<Self> {
-        let task = || Kind::Task(v1::TaskStep { r#type: TASK_TYPE.to_owned(), queue: queue.to_owned(), priority: 0 });
+        let task = || Kind::Task(v1::TaskStep { r#type: TASK_TYPE.to_owned(), queue: queue.to_owned(), ..v1::TaskStep::default() });
         match *work {
             Work::Chain(chain) => {
-                let needs = |index: usize| index.checked_sub(1).map(|before| v1::Need { step: step_id(before) }).into_iter().collect();
+                let needs = |index: usize| {
+                    index.checked_sub(1).map(|before| v1::Need { step: step_id(before), accept: Vec::new() }).into_iter().collect()
+                };
                 let steps = (0..chain.steps).map(|index| step(index, needs(index), task())).collect();
                 let workflow = workflow(format!("bench-chain-{}", chain.steps), steps);
                 let (runs, concurrency, tasks) = (chain.runs, chain.concurrency, chain.steps);

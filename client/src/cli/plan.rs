@@ -3,7 +3,6 @@
 use std::{collections::BTreeMap, fmt::Write};
 
 use quorus_client::v1::{self, PlanWorkflowResponse, PlannedStep, plan_workflow_request::Definition};
-use quorus_engine::Plan;
 use quorus_spec::{Diagnostic, Loaded, render_all};
 
 use super::{
@@ -46,23 +45,10 @@ async fn of_server(args: &Args, globals: &Globals) -> Result<(String, PlanWorkfl
 
 fn of_this_program(loaded: &Loaded) -> (String, PlanWorkflowResponse) {
     let plan = &loaded.plan;
-    let steps: Vec<_> = plan.steps.iter().map(|step| planned(step, plan)).collect();
+    let steps: Vec<_> = plan.steps.iter().map(|step| quorus_spec::planned_step(plan, step)).collect();
     let critical_path = critical_path(&steps);
     let problems = loaded.warnings.iter().map(Into::into).collect();
     (plan.name.clone(), PlanWorkflowResponse { steps, problems, critical_path })
-}
-
-fn planned(step: &quorus_engine::PlannedStep, plan: &Plan) -> PlannedStep {
-    let task = step.kind.task();
-    PlannedStep {
-        step: step.id.as_str().to_owned(),
-        kind: step.kind.name().to_owned(),
-        needs: step.needs.iter().map(|&index| plan.steps[index].id.as_str().to_owned()).collect(),
-        level: step.level,
-        queue: task.map(|task| task.queue.clone()).unwrap_or_default(),
-        task_type: task.map(|task| task.task_type.clone()).unwrap_or_default(),
-        condition: step.condition().unwrap_or_default().to_owned(),
-    }
 }
 
 /// The longest chain of needs, first to last. Of several the first, so that the answer is always the same.

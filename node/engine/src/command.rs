@@ -1,6 +1,13 @@
 //! What somebody wants of a run, and what comes back: a decision or a rejection.
 
-use crate::{Event, Outcome, Payload, Principal, RunInfo, StepId, TimerKind, Timestamp, Token, WorkerId};
+use std::sync::Arc;
+
+use crate::{
+    Event, Failure, Outcome, Payload, Plan, Principal, RunInfo, RunStatus, RunUid, StepId, TimerKind, Timestamp, Token, WorkerId,
+};
+
+/// Signals that may wait in a run for a step to take them.
+pub const SIGNALS_UNREAD_MAX: u32 = 1_000;
 
 /// What somebody wants.
 #[derive(Clone, Debug, PartialEq)]
@@ -69,6 +76,8 @@ pub enum Command {
         principal: Principal,
         /// Why.
         reason: String,
+        /// Undo what was done.
+        compensate: bool,
     },
     /// Stop at once.
     Terminate {
@@ -77,6 +86,149 @@ pub enum Command {
         /// Why.
         reason: String,
     },
+    /// Something happened that a step may wait for.
+    Signal {
+        /// Its name.
+        name: String,
+        /// A signal with an id that the run has seen changes nothing.
+        id: String,
+        /// What it carries.
+        payload: Option<Payload>,
+        /// Who sends it.
+        principal: Principal,
+    },
+    /// A person's word on an approval.
+    Approve {
+        /// Which step.
+        step: StepId,
+        /// Yes or no. One no is enough.
+        approve: bool,
+        /// Who.
+        principal: Principal,
+        /// Why.
+        reason: String,
+    },
+    /// No new attempts.
+    Pause {
+        /// Who.
+        principal: Principal,
+        /// Why.
+        reason: String,
+    },
+    /// Attempts go on; what expired meanwhile acts.
+    Resume {
+        /// Who.
+        principal: Principal,
+        /// Why.
+        reason: String,
+    },
+    /// Go on from what failed, or from what was undone.
+    Retry {
+        /// Who.
+        principal: Principal,
+        /// Why.
+        reason: String,
+    },
+    /// Undo a step and what followed from it, and begin with it again.
+    RestartFrom {
+        /// Which step.
+        step: StepId,
+        /// Who.
+        principal: Principal,
+        /// Why.
+        reason: String,
+    },
+    /// Do without a step that waits, or that failed in a run that needs attention.
+    Skip {
+        /// Which step.
+        step: StepId,
+        /// What it would have returned.
+        output: Option<Payload>,
+        /// Who.
+        principal: Principal,
+        /// Why.
+        reason: String,
+    },
+    /// Undo what was done, of a run that is held or has ended.
+    Compensate {
+        /// Who.
+        principal: Principal,
+        /// Why.
+        reason: String,
+        /// The parent's step that asks, and is to be told of the end.
+        notify: Option<StepId>,
+    },
+    /// Go on with another version. The last event of the decision is [`crate::EventKind::RunMigrated`]; after it is applied the run is loaded
+    /// again with the new plan ([`crate::Run::replan`]), and goes on with [`Command::Advance`].
+    Migrate {
+        /// Version.
+        version: u64,
+        /// SHA-256 of its definition.
+        digest: [u8; 32],
+        /// Its plan.
+        plan: PlanRef,
+        /// Who.
+        principal: Principal,
+        /// Why.
+        reason: String,
+    },
+    /// Write something down.
+    Annotate {
+        /// Who.
+        principal: Principal,
+        /// What.
+        text: String,
+    },
+    /// A child run was accepted, or its compensation has begun.
+    ChildStarted {
+        /// Which step.
+        step: StepId,
+        /// Which child.
+        child: RunUid,
+    },
+    /// A child run ended, or its compensation did.
+    ChildEnded {
+        /// Which step.
+        step: StepId,
+        /// Which child.
+        child: RunUid,
+        /// How.
+        status: RunStatus,
+        /// What it returned.
+        output: Option<Payload>,
+        /// Why it failed.
+        failure: Option<Failure>,
+    },
+    /// A child run can't be started.
+    ChildRefused {
+        /// Which step.
+        step: StepId,
+        /// Which child.
+        child: RunUid,
+        /// Why.
+        failure: Failure,
+    },
+    /// The parent has taken note of the end.
+    ParentNotified,
+    /// The run holds its concurrency key.
+    SlotGranted,
+    /// The run can't have its concurrency key.
+    SlotDenied {
+        /// Why.
+        reason: String,
+    },
+    /// The keeper of the slots has taken note of the release.
+    SlotReleased,
+}
+
+/// A plan in a command. Equal only to itself.
+#[derive(Clone, Debug)]
+pub struct PlanRef(pub Arc<Plan>);
+
+impl PartialEq for PlanRef {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
 }
 
 /// Names an attempt of a step of the run that a command is for.
@@ -129,6 +281,77 @@ pub enum Rejection {
     /// The step does not wait in its queue.
     #[error("step {0} does not wait for a worker")]
     NotQueued(StepId),
+    /// No attempt begins, and no timer acts, before the run is resumed. What expired acts then by itself.
+    #[error("the run is paused")]
+    Paused,
+    /// The workflow declares its signals, and this is none of them.
+    #[error("the workflow knows no signal `{0}`")]
+    UnknownSignal(String),
+    /// Nobody takes the run's signals.
+    #[error("the run has {} signals that no step has taken", crate::SIGNALS_UNREAD_MAX)]
+    TooManySignals,
+    /// The step does not wait for people.
+    #[error("step {0} does not wait for an approval")]
+    NotAwaitingApproval(StepId),
+    /// None of the person's roles may decide.
+    #[error("step {step} wants one of the roles {}", .roles.join(", "))]
+    NotAnApprover {
+        /// Which step.
+        step: StepId,
+        /// The roles that may.
+        roles: Vec<String>,
+    },
+    /// Who starts a run may not approve it.
+    #[error("step {0} is not to be approved by who started the run")]
+    StarterExcluded(StepId),
+    /// The person has decided already.
+    #[error("{subject} has approved step {step} already")]
+    AlreadyApproved {
+        /// Which step.
+        step: StepId,
+        /// Who.
+        subject: String,
+    },
+    /// Nobody vouches for the person.
+    #[error("the claims of {0} are not verified, and the cluster does not allow unverified approvals")]
+    Unverified(String),
+    /// The run has not ended and needs no attention.
+    #[error("the run is {0:?}: only a run that has ended or needs attention is repaired like this")]
+    RunActive(RunStatus),
+    /// There is nothing to go on from.
+    #[error("the run is {0:?}: nothing failed and nothing was undone")]
+    NothingToRetry(RunStatus),
+    /// There is nothing to undo.
+    #[error("the run is {0:?}: there is nothing to undo")]
+    NothingToCompensate(RunStatus),
+    /// The step can't begin anew by itself.
+    #[error("a run can't be restarted from step {step}: {why}")]
+    CantRestartFrom {
+        /// Which step.
+        step: StepId,
+        /// Why not.
+        why: String,
+    },
+    /// The run is bound by a point of no return.
+    #[error("step {0} is a point of no return, and its work has begun")]
+    PastNoReturn(StepId),
+    /// The step neither waits nor holds up the run.
+    #[error("step {step} can't be skipped: it is {}", .status.name())]
+    CantSkip {
+        /// Which step.
+        step: StepId,
+        /// Where it stands.
+        status: crate::StepStatus,
+    },
+    /// Steps that were started differ between the versions.
+    #[error("the version does not fit to what was done: {}", .0.join("; "))]
+    CantMigrate(Vec<String>),
+    /// The step has no such child, or it has ended.
+    #[error("step {0} does not wait for that child")]
+    UnknownChild(StepId),
+    /// The run does not wait for a slot, or has none to give back.
+    #[error("the run does not wait for that answer")]
+    UnexpectedAnswer,
 }
 
 /// Everything that a decision reads besides state and command: law 1, time and chance are inputs.
@@ -141,6 +364,8 @@ pub struct Context<'a> {
     pub lease: crate::Millis,
     /// How long a cancelled attempt may take to stop.
     pub cancel_grace: crate::Millis,
+    /// The cluster lets people approve for whom nobody vouches.
+    pub allow_unverified: bool,
     /// Workers with room, so that a ready step is scheduled and leased in one decision.
     pub credits: &'a mut dyn Credits,
 }

@@ -5,7 +5,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::{Failure, Millis, Payload, Principal, RunStatus, RunUid, SkipCause, StepId, StepStatus, Timestamp, Token};
+use crate::{
+    Approval, AttentionCause, Failure, Millis, OnConflict, Payload, Phase, Principal, RunStatus, RunUid, SignalKey, SkipCause, StepId,
+    StepStatus, Timestamp, Token,
+};
 
 /// One recorded fact, with when the leader decided it.
 #[derive(Clone, Debug, PartialEq)]
@@ -109,6 +112,10 @@ pub enum EventKind {
         failure: Option<Failure>,
         /// Why it was skipped.
         skip: Option<SkipCause>,
+        /// It failed, and the steps that need it go on.
+        handled: bool,
+        /// There is something that undoes it: its input and checkpoint are kept, and its place in the order of ends.
+        undo: bool,
     },
     /// A step failed for good, or the run timed out; what is executing is asked to stop.
     RunFailing {
@@ -121,6 +128,8 @@ pub enum EventKind {
         principal: Principal,
         /// Why.
         reason: String,
+        /// What was done is undone.
+        compensate: bool,
     },
     /// The run ended: one outcome.
     RunEnded {
@@ -135,6 +144,245 @@ pub enum EventKind {
         /// Why they did.
         reason: String,
     },
+    /// The steps of a group, of an item or of an iteration begin, or a `for_each` or `repeat` begins with its items.
+    ScopeStarted {
+        /// Which step or item.
+        step: StepId,
+        /// 1 for the first try.
+        attempt: u32,
+        /// The evaluated list of a `for_each`.
+        input: Option<Payload>,
+        /// Number of its items.
+        total: u32,
+        /// When the step fails unless ended; set only the first time of a generation.
+        step_deadline: Option<Timestamp>,
+    },
+    /// A scope enters another phase. Where it fails, the failure is here; the run itself says so with `RunFailing`.
+    PhaseChanged {
+        /// Which scope; `None` for the run.
+        scope: Option<StepId>,
+        /// What it does from here on.
+        phase: Phase,
+        /// Why it is being stopped.
+        failure: Option<Failure>,
+        /// When the run's compensation takes too long.
+        deadline: Option<Timestamp>,
+    },
+    /// A container or a child failed, and is tried again as a new generation.
+    ScopeRetried {
+        /// Which step.
+        step: StepId,
+        /// Why it failed.
+        failure: Failure,
+        /// When it begins again.
+        retry_at: Timestamp,
+    },
+    /// A step begins anew: a new generation of it, without anything of the last one but the numbers of its attempts.
+    StepReopened {
+        /// Which step.
+        step: StepId,
+        /// Its generation from here on.
+        generation: u32,
+        /// See [`crate::StepState::epoch`].
+        epoch: u32,
+    },
+    /// A scope that has ended goes on, for the sake of steps in it that begin anew.
+    ScopeReopened {
+        /// Which scope.
+        step: StepId,
+    },
+    /// A step waits for a signal or for people.
+    StepAwaiting {
+        /// Which step.
+        step: StepId,
+        /// When the step fails unless ended.
+        step_deadline: Option<Timestamp>,
+    },
+    /// A signal arrived. Its key is its name and the sequence of this event.
+    SignalReceived {
+        /// Its name.
+        name: String,
+        /// What it is recognised by when it is sent again.
+        id: String,
+        /// What it carries.
+        payload: Option<Payload>,
+        /// Who sent it.
+        principal: Principal,
+    },
+    /// A step took a signal.
+    SignalConsumed {
+        /// Which signal.
+        signal: SignalKey,
+        /// Which step.
+        step: StepId,
+    },
+    /// Somebody approved, or rejected.
+    ApprovalRecorded {
+        /// Which step.
+        step: StepId,
+        /// Who, and what they said.
+        approval: Approval,
+    },
+    /// A child run is to be started. From here on the run owes it, see [`crate::Owed`].
+    ChildRequested {
+        /// Which step.
+        step: StepId,
+        /// 1 for the first try.
+        attempt: u32,
+        /// The child's identity, and its request id.
+        child: RunUid,
+        /// The child's run id.
+        run_id: String,
+        /// The child's workflow.
+        workflow: String,
+        /// Its version; `None` for the latest.
+        version: Option<u64>,
+        /// What it is started with.
+        input: Option<Payload>,
+        /// When the step fails unless ended; set only the first time of a generation.
+        step_deadline: Option<Timestamp>,
+    },
+    /// The child run was accepted.
+    ChildStarted {
+        /// Which step.
+        step: StepId,
+    },
+    /// The child run is to be cancelled. From here on the run owes that.
+    ChildCancelRequested {
+        /// Which step.
+        step: StepId,
+        /// Why.
+        reason: String,
+    },
+    /// The child run, which succeeded, is to undo what it did. From here on the run owes that. The step is the compensation.
+    ChildCompensationRequested {
+        /// Which compensation.
+        step: StepId,
+        /// The child's identity.
+        child: RunUid,
+        /// The child's run id.
+        run_id: String,
+    },
+    /// The child run ended, or was refused. What follows from it is in the events after it.
+    ChildEnded {
+        /// Which step.
+        step: StepId,
+        /// How; a child that was refused failed.
+        status: RunStatus,
+        /// Why.
+        failure: Option<Failure>,
+    },
+    /// The parent knows how this run ended.
+    ParentNotified,
+    /// The run waits for a slot of its concurrency key. From here on it owes the request.
+    SlotRequested {
+        /// The evaluated key.
+        key: String,
+        /// How many runs may hold the key at a time.
+        limit: u32,
+        /// What happens if too many do.
+        on_conflict: OnConflict,
+        /// When it gives up.
+        deadline: Option<Timestamp>,
+    },
+    /// The run got its slot, and begins.
+    SlotGranted,
+    /// Others may have the slot, or the request for it is withdrawn.
+    SlotReleased,
+    /// No new attempts from here on.
+    RunPaused {
+        /// Who.
+        principal: Principal,
+        /// Why.
+        reason: String,
+    },
+    /// Attempts go on.
+    RunResumed {
+        /// Who.
+        principal: Principal,
+        /// Why.
+        reason: String,
+    },
+    /// The first attempt of a point of no return was leased.
+    NoReturnBound {
+        /// Which step.
+        step: StepId,
+    },
+    /// Every attempt of a point of no return reported that nothing was done.
+    NoReturnLifted {
+        /// Which step.
+        step: StepId,
+    },
+    /// The run goes no further by itself.
+    AttentionRequested {
+        /// What led to it.
+        cause: AttentionCause,
+        /// The step that it is about.
+        step: Option<StepId>,
+        /// What went wrong.
+        failure: Option<Failure>,
+    },
+    /// Somebody repairs the run. What it leads to is in the events after it.
+    Repaired {
+        /// How.
+        repair: Repair,
+        /// The step that it is about.
+        step: Option<StepId>,
+        /// Who.
+        principal: Principal,
+        /// Why.
+        reason: String,
+        /// An approval is passed that was not given.
+        overrides: bool,
+    },
+    /// The run goes on after its end, or after it needed attention.
+    RunReopened {
+        /// What it does from here on.
+        phase: Phase,
+        /// When it times out.
+        deadline: Option<Timestamp>,
+        /// The parent's step that is to hear of the next end; `None` for the one that started the run.
+        notify: Option<StepId>,
+    },
+    /// The run goes on with another version of its workflow.
+    RunMigrated {
+        /// Version.
+        version: u64,
+        /// SHA-256 of the definition that the plan is made from.
+        digest: [u8; 32],
+        /// Number of steps in the plan.
+        steps_total: u32,
+    },
+    /// Somebody wrote something down.
+    RunAnnotated {
+        /// Who.
+        principal: Principal,
+        /// What.
+        text: String,
+    },
+    /// A task moved on to the next of its pools.
+    PoolChanged {
+        /// Which step.
+        step: StepId,
+        /// Position of the pool.
+        pool: u32,
+    },
+}
+
+/// How somebody repairs a run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Repair {
+    /// Goes on from what failed.
+    #[default]
+    Retry,
+    /// Begins again with a step.
+    RestartFrom,
+    /// Does without a step.
+    Skip,
+    /// Undoes what was done.
+    Compensate,
+    /// Goes on with another version.
+    Migrate,
 }
 
 /// What never changes about a run.
@@ -168,6 +416,32 @@ pub struct RunInfo {
     pub steps_total: u32,
     /// When the run times out.
     pub deadline: Option<Timestamp>,
+    /// The run that started it.
+    pub parent: Option<Parent>,
+    /// Who started the first of its ancestors, if it has any; else that is `principal`.
+    pub root_principal: Option<Principal>,
+    /// Versions of the workflows that its steps start, as they were when it was started.
+    pub pinned: BTreeMap<String, u64>,
+}
+
+impl RunInfo {
+    /// The person or service that started all this.
+    pub fn starter(&self) -> &Principal {
+        self.root_principal.as_ref().unwrap_or(&self.principal)
+    }
+}
+
+/// The run that started another one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Parent {
+    /// Namespace.
+    pub namespace: String,
+    /// Run id.
+    pub run_id: String,
+    /// Identity.
+    pub uid: RunUid,
+    /// The step that waits for the child.
+    pub step: String,
 }
 
 /// Who holds a lease.
@@ -241,11 +515,57 @@ impl Event {
             | EventKind::AttemptEnded { step, .. }
             | EventKind::StepWaiting { step, .. }
             | EventKind::StepCancelRequested { step, .. }
-            | EventKind::StepEnded { step, .. } => Some(step),
-            EventKind::RunStarted(_) | EventKind::RunFailing { .. } | EventKind::RunCancelRequested { .. } | EventKind::RunEnded { .. } => {
-                None
-            }
+            | EventKind::StepEnded { step, .. }
+            | EventKind::ScopeStarted { step, .. }
+            | EventKind::ScopeRetried { step, .. }
+            | EventKind::StepReopened { step, .. }
+            | EventKind::ScopeReopened { step }
+            | EventKind::StepAwaiting { step, .. }
+            | EventKind::SignalConsumed { step, .. }
+            | EventKind::ApprovalRecorded { step, .. }
+            | EventKind::ChildRequested { step, .. }
+            | EventKind::ChildStarted { step }
+            | EventKind::ChildCancelRequested { step, .. }
+            | EventKind::ChildCompensationRequested { step, .. }
+            | EventKind::ChildEnded { step, .. }
+            | EventKind::NoReturnBound { step }
+            | EventKind::NoReturnLifted { step }
+            | EventKind::PoolChanged { step, .. } => Some(step),
+            EventKind::PhaseChanged { scope, .. } => scope.as_ref(),
+            EventKind::AttentionRequested { step, .. } | EventKind::Repaired { step, .. } => step.as_ref(),
+            EventKind::RunStarted(_)
+            | EventKind::RunFailing { .. }
+            | EventKind::RunCancelRequested { .. }
+            | EventKind::RunEnded { .. }
+            | EventKind::SignalReceived { .. }
+            | EventKind::ParentNotified
+            | EventKind::SlotRequested { .. }
+            | EventKind::SlotGranted
+            | EventKind::SlotReleased
+            | EventKind::RunPaused { .. }
+            | EventKind::RunResumed { .. }
+            | EventKind::RunReopened { .. }
+            | EventKind::RunMigrated { .. }
+            | EventKind::RunAnnotated { .. } => None,
         }
+    }
+}
+
+impl EventKind {
+    /// Roughly what it takes in the log.
+    pub(crate) fn bytes(&self) -> usize {
+        let payload = match self {
+            Self::RunStarted(info) => Some(&info.input),
+            Self::StepQueued { input, .. }
+            | Self::StepLeased { input, .. }
+            | Self::ScopeStarted { input, .. }
+            | Self::ChildRequested { input, .. } => input.as_ref(),
+            Self::StepCheckpointed { checkpoint, .. } => Some(checkpoint),
+            Self::StepEnded { output, .. } | Self::RunEnded { output, .. } => output.as_ref(),
+            Self::SignalReceived { payload, .. } => payload.as_ref(),
+            _ => None,
+        };
+        100 + payload.map_or(0, |payload| payload.data.len())
     }
 }
 

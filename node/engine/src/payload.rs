@@ -2,6 +2,8 @@
 
 use bytes::Bytes;
 
+use crate::Millis;
+
 /// A value that users own; only the encoding `json` can be read by expressions.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Payload {
@@ -52,6 +54,8 @@ pub struct Failure {
     pub non_retryable: bool,
     /// The attempt changed nothing in the outside world.
     pub nothing_done: bool,
+    /// The next attempt is to wait at least that long.
+    pub retry_after: Option<Millis>,
 }
 
 /// The reserved failure types.
@@ -78,4 +82,20 @@ pub mod failure_type {
     pub const INPUT_TOO_LARGE: &str = "QuorusInputTooLarge";
     /// A worker stopped an attempt that nobody had asked it to stop.
     pub const CANCELLED: &str = "QuorusCancelled";
+    /// Somebody rejected an approval.
+    pub const REJECTED: &str = "QuorusRejected";
+    /// What `in` of a `for_each` gives is not a list.
+    pub const NOT_A_LIST: &str = "QuorusNotAList";
+    /// A `repeat` did not reach its condition.
+    pub const ITERATION_LIMIT: &str = "QuorusIterationLimit";
+    /// More items failed than `for_each` tolerates.
+    pub const ITEMS_FAILED: &str = "QuorusItemsFailed";
+    /// A child run did not succeed.
+    pub const CHILD_FAILED: &str = "QuorusChildFailed";
+    /// A child run could not be started.
+    pub const CHILD_REFUSED: &str = "QuorusChildRefused";
+    /// The workflow's `concurrency` left no room for the run.
+    pub const CONCURRENCY: &str = "QuorusConcurrency";
+    /// The workflow's `compensation_timeout` passed.
+    pub const COMPENSATION_TIMEOUT: &str = "QuorusCompensationTimeout";
 }

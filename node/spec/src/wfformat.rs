@@ -144,7 +144,7 @@ pub fn import(json_text: &str) -> Result<Imported, Error> {
         });
         steps.push(Step {
             id: id.clone(),
-            needs: needs.map(|(_, id)| Need { step: id.clone() }).collect(),
+            needs: needs.map(|(_, id)| Need { step: id.clone(), accept: Vec::new() }).collect(),
             with: Some(Template { json: with.to_string() }),
             attempt_timeout: (runtime >= LONG_SECONDS).then(|| minutes_above(runtime * 2.0)),
             labels: [("wfformat_id".into(), task.id.clone()), ("wfformat_name".into(), task.name.clone())].into(),

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
-use quorus_engine::{Kind, Millis, Wait};
+use quorus_engine::{Kind, Millis, TaskDefinition, Wait};
 use quorus_proto::v1::{Jitter, Step, Workflow, step, wait_step};
 use quorus_spec::{compile, load_all, read, read_all, to_json_value};
 use serde_json::json;
@@ -112,11 +112,11 @@ fn the_compiled_definition_has_defaults_only_where_the_message_has_none() {
     let definition = compile(&workflow).unwrap();
     assert_eq!((definition.namespace.as_str(), definition.name.as_str()), ("default", "x"));
     let [a, b, c] = definition.steps.as_slice() else { panic!("three steps") };
-    assert_eq!(a.kind, Some(Kind::Task { task_type: "t".into(), queue: String::new(), priority: 2 }));
+    assert_eq!(a.kind, Some(Kind::Task(TaskDefinition { task_type: "t".into(), priority: 2, ..TaskDefinition::default() })));
     assert_eq!((a.condition.as_deref(), a.timeout, &a.with), (Some("input.go"), Some(Millis(1500)), &Some(json!({"x": 1}))));
     assert!(a.retry.as_ref().unwrap().jitter_none);
     // A wait that was asked for never becomes none.
-    assert_eq!((&b.needs, &b.kind), (&vec!["a".to_owned()], &Some(Kind::Wait(Wait::For(Millis(1))))));
+    assert_eq!((&b.needs, &b.kind), (&vec!["a".into()], &Some(Kind::Wait(Wait::For(Millis(1))))));
     assert_eq!(c.kind, Some(Kind::Set(json!([1]))));
 }
 

@@ -59,7 +59,12 @@ fn kind() -> impl Strategy<Value = step::Kind> {
         text().prop_map(wait_step::When::Until),
     ];
     prop_oneof![
-        (text(), text(), any::<i32>()).prop_map(|(r#type, queue, priority)| step::Kind::Task(TaskStep { r#type, queue, priority })),
+        (text(), text(), any::<i32>()).prop_map(|(r#type, queue, priority)| step::Kind::Task(TaskStep {
+            r#type,
+            queue,
+            priority,
+            ..TaskStep::default()
+        })),
         option::of(when).prop_map(|when| step::Kind::Wait(WaitStep { when })),
         template().prop_map(step::Kind::Set),
     ]
@@ -87,7 +92,7 @@ fn one_step() -> impl Strategy<Value = Step> {
     (texts, collection::vec(text(), 0..4), option::of(template()), option::of(retry()), durations, labels, option::of(kind())).prop_map(
         |((id, r#if, description), needs, with, retry, durations, labels, kind)| Step {
             id,
-            needs: needs.into_iter().map(|step| Need { step }).collect(),
+            needs: needs.into_iter().map(|step| Need { step, accept: Vec::new() }).collect(),
             r#if,
             with,
             retry,
@@ -98,6 +103,7 @@ fn one_step() -> impl Strategy<Value = Step> {
             description,
             labels,
             kind,
+            ..Step::default()
         },
     )
 }
@@ -107,7 +113,7 @@ fn workflow() -> impl Strategy<Value = Workflow> {
         |(name, namespace, labels, owner, runbook, description)| Metadata { name, namespace, labels, owner, runbook, description },
     );
     let spec = (option::of(duration()), collection::vec(one_step(), 0..4), option::of(template()))
-        .prop_map(|(timeout, steps, output)| WorkflowSpec { timeout, steps, output });
+        .prop_map(|(timeout, steps, output)| WorkflowSpec { timeout, steps, output, ..WorkflowSpec::default() });
     (option::of(metadata), option::of(spec)).prop_map(|(metadata, spec)| Workflow {
         api_version: "quorus/v1".into(),
         kind: "Workflow".into(),

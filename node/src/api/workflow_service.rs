@@ -101,7 +101,7 @@ impl WorkflowService for Workflows {
         Ok(Response::new(match check(definition) {
             Err(problems) => v1::PlanWorkflowResponse { problems, ..v1::PlanWorkflowResponse::default() },
             Ok(Checked { plan, warnings, .. }) => v1::PlanWorkflowResponse {
-                steps: plan.steps.iter().map(|step| planned(&plan, step)).collect(),
+                steps: plan.steps.iter().map(|step| quorus_spec::planned_step(&plan, step)).collect(),
                 problems: warnings,
                 critical_path: plan.critical_path().iter().map(ToString::to_string).collect(),
             },
@@ -234,19 +234,6 @@ pub(super) fn version(stored: &WorkflowVersion) -> Result<v1::WorkflowVersion, S
         applied_at: Some(to_proto::time(stored.applied_at)),
         applied_by: Some(to_proto::principal(&stored.applied_by)),
     })
-}
-
-fn planned(plan: &quorus_engine::Plan, step: &quorus_engine::PlannedStep) -> v1::PlannedStep {
-    let task = step.kind.task();
-    v1::PlannedStep {
-        step: step.id.to_string(),
-        kind: step.kind.name().to_owned(),
-        needs: step.needs.iter().map(|need| plan.steps[*need].id.to_string()).collect(),
-        level: step.level,
-        queue: task.map(|task| task.queue.clone()).unwrap_or_default(),
-        task_type: task.map(|task| task.task_type.clone()).unwrap_or_default(),
-        condition: step.condition().unwrap_or_default().to_owned(),
-    }
 }
 
 fn names(workflow: &Workflow) -> (String, String) {

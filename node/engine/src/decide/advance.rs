@@ -4,7 +4,8 @@ use super::Decider;
 use crate::Rejection;
 
 pub(super) fn advance(decider: &mut Decider<'_, '_, '_>) -> Result<(), Rejection> {
-    decider.running_or_stopping()?;
+    decider.alive()?;
+    decider.review_everything();
     decider.settle();
     Ok(())
 }

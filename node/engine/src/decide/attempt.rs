@@ -8,13 +8,14 @@
 //! | released | leased again, with back-off unless the checkpoint advanced; counts as a preemption |
 //! | cancelled | no |
 //!
-//! Whether it leaves the step in doubt is decided where it is recorded, in fold. While the run is being stopped nothing is tried again.
+//! Whether it leaves the step in doubt is decided where it is recorded, in fold. What was asked to stop is not tried again.
 
 use super::schedule::FirstTime;
-use super::{Decider, backoff, reserved};
-use crate::{EventKind, Failure, Millis, Outcome, Payload, PlannedStep, PlannedTask, RetryPolicy, StepState, StepStatus, failure_type};
+use super::{Decider, End, backoff, reserved};
+use crate::run::{Instance, States};
+use crate::{EventKind, Failure, Millis, Outcome, Payload, PlannedTask, RetryPolicy, StepState, StepStatus, failure_type};
 
-/// Preemptions that a step may see in all.
+/// Preemptions that a step may see in all, unless it has pools.
 const PREEMPTIONS_MAX: u32 = 10;
 
 /// What to do with the step after its attempt.
@@ -23,29 +24,40 @@ enum Next {
     Fail(Failure),
     Cancel(Option<Failure>),
     Retry(Millis),
+    /// In the next pool, at once.
+    Move,
 }
 
-impl Decider<'_, '_, '_> {
+impl<'d> Decider<'_, 'd, '_> {
     /// Records the end of the live attempt, and what follows.
-    pub(super) fn end_attempt(&mut self, step: &PlannedStep, state: &StepState, outcome: Outcome) {
-        let Some(task) = step.kind.task() else { return };
-        let next = self.next(step, task, state, &outcome);
+    pub(super) fn end_attempt(&mut self, instance: &Instance<'d>, state: &StepState, outcome: Outcome) {
+        let Some(task) = instance.step.kind.task() else { return };
+        let next = self.next(instance, task, state, &outcome);
         let retry_at = match &next {
             Next::Retry(delay) if delay.0 > 0 => Some(self.context.now.plus(*delay)),
-            Next::Retry(_) | Next::Succeed(_) | Next::Fail(_) | Next::Cancel(_) => None,
+            Next::Retry(_) | Next::Succeed(_) | Next::Fail(_) | Next::Cancel(_) | Next::Move => None,
         };
-        self.push(EventKind::AttemptEnded { step: step.id.clone(), attempt: state.attempt, outcome, retry_at });
+        let lifts = reports_nothing_done(&outcome);
+        self.push(EventKind::AttemptEnded { step: instance.id.clone(), attempt: state.attempt, outcome, retry_at });
+        let after = self.draft.current(instance);
+        if lifts && after.is_some_and(|after| after.no_return && !after.in_doubt && after.preemptions == 0) {
+            self.push(EventKind::NoReturnLifted { step: instance.id.clone() });
+        }
         match next {
-            Next::Succeed(output) => self.succeed(step, output),
-            Next::Fail(failure) => self.fail_step(&step.id, failure),
-            Next::Cancel(failure) => self.end_step(&step.id, StepStatus::Cancelled, failure),
+            Next::Succeed(output) => self.succeed(instance, output),
+            Next::Fail(failure) => self.fail_step(instance, failure),
+            Next::Cancel(failure) => self.end(instance, End { failure, ..End::of(StepStatus::Cancelled) }),
             Next::Retry(_) if retry_at.is_some() => {}
-            Next::Retry(_) => self.schedule(step, task, FirstTime::default()),
+            Next::Retry(_) => self.schedule(instance, task, FirstTime::default()),
+            Next::Move => {
+                self.push(EventKind::PoolChanged { step: instance.id.clone(), pool: state.pool + 1 });
+                self.schedule(instance, task, FirstTime::default());
+            }
         }
     }
 
-    fn next(&self, step: &PlannedStep, task: &PlannedTask, state: &StepState, outcome: &Outcome) -> Next {
-        let stopping = !self.draft.is_running();
+    fn next(&self, instance: &Instance<'d>, task: &PlannedTask, state: &StepState, outcome: &Outcome) -> Next {
+        let stopping = state.cancel_deadline.is_some();
         match outcome {
             // Also when it was asked to stop: what happened is the truth.
             Outcome::Succeeded(output) => Next::Succeed(output.clone()),
@@ -54,16 +66,19 @@ impl Decider<'_, '_, '_> {
                 let retry = is_retryable(&task.retry, failure) && failures < task.retry.max_attempts;
                 match (retry, stopping) {
                     (true, true) => Next::Cancel(Some(failure.clone())),
-                    (true, false) => Next::Retry(self.delay(step, &task.retry, state, failures)),
+                    (true, false) => {
+                        let delay = self.delay(instance, &task.retry, state, failures);
+                        Next::Retry(failure.retry_after.map_or(delay, |after| delay.max(after)))
+                    }
                     (false, _) => Next::Fail(failure.clone()),
                 }
             }
             Outcome::Abandoned(_) | Outcome::Released(_) if stopping => Next::Cancel(None),
-            Outcome::Abandoned(_) => self.preempted(state).map_or(Next::Retry(Millis(0)), Next::Fail),
-            Outcome::Released(checkpoint) => match self.preempted(state) {
-                Some(failure) => Next::Fail(failure),
+            Outcome::Abandoned(_) => preempted(task, state).unwrap_or(Next::Retry(Millis(0))),
+            Outcome::Released(checkpoint) => match preempted(task, state) {
+                Some(next) => next,
                 None if has_advanced(state, checkpoint.as_ref()) => Next::Retry(Millis(0)),
-                None => Next::Retry(self.delay(step, &task.retry, state, state.preemptions + 1)),
+                None => Next::Retry(self.delay(instance, &task.retry, state, state.preemptions + 1)),
             },
             Outcome::Cancelled { .. } if stopping => Next::Cancel(None),
             Outcome::Cancelled { nothing_done } => {
@@ -73,21 +88,45 @@ impl Decider<'_, '_, '_> {
         }
     }
 
-    /// The failure of a step that was preempted once too often.
-    fn preempted(&self, state: &StepState) -> Option<Failure> {
-        (state.preemptions >= PREEMPTIONS_MAX).then(|| {
-            let message = format!("workers were lost or gave the task back more than {PREEMPTIONS_MAX} times");
-            Failure { non_retryable: true, ..reserved(failure_type::PREEMPTION_LIMIT, message) }
-        })
-    }
-
-    fn delay(&self, step: &PlannedStep, policy: &RetryPolicy, state: &StepState, failed: u32) -> Millis {
-        backoff::delay(policy, failed, self.context.seed, (step.index as u64) << 32 | u64::from(state.attempt))
+    fn delay(&self, instance: &Instance<'d>, policy: &RetryPolicy, state: &StepState, failed: u32) -> Millis {
+        backoff::delay(policy, failed, self.context.seed, salt(instance, state.attempt))
     }
 }
 
-fn is_retryable(policy: &RetryPolicy, failure: &Failure) -> bool {
+/// What follows from a preemption that is one too many: for the pool, or for the step.
+fn preempted(task: &PlannedTask, state: &StepState) -> Option<Next> {
+    let pool = task.pools.get(state.pool as usize);
+    let (seen, most) = match pool {
+        Some(pool) => (state.preemptions.saturating_sub(state.pool_preemptions), pool.max_preemptions),
+        None => (state.preemptions, PREEMPTIONS_MAX),
+    };
+    if seen < most {
+        return None;
+    }
+    if task.pools.len() > state.pool as usize + 1 {
+        return Some(Next::Move);
+    }
+    let message = format!("workers were lost or gave the task back more than {most} times");
+    Some(Next::Fail(Failure { non_retryable: true, ..reserved(failure_type::PREEMPTION_LIMIT, message) }))
+}
+
+/// Keeps the jitter of steps apart that are decided with the same chance.
+pub(super) fn salt(instance: &Instance<'_>, attempt: u32) -> u64 {
+    let items = instance.id.as_str().bytes().filter(u8::is_ascii_digit).fold(0_u64, |hash, digit| hash.wrapping_mul(31).wrapping_add(digit.into()));
+    let items = if instance.id.is_plain() && instance.within().is_none() { 0 } else { items };
+    ((instance.step.index as u64) << 32 | u64::from(attempt)) ^ items.wrapping_mul(0x9E37_79B9_7F4A_7C15)
+}
+
+pub(super) fn is_retryable(policy: &RetryPolicy, failure: &Failure) -> bool {
     !failure.non_retryable && !policy.non_retryable.contains(&failure.kind)
+}
+
+fn reports_nothing_done(outcome: &Outcome) -> bool {
+    match outcome {
+        Outcome::Failed(failure) => failure.nothing_done,
+        Outcome::Cancelled { nothing_done } => *nothing_done,
+        Outcome::Succeeded(_) | Outcome::TimedOut(_) | Outcome::Abandoned(_) | Outcome::Released(_) => false,
+    }
 }
 
 /// True if the attempt got further than where it began.

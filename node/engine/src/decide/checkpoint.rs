@@ -4,10 +4,10 @@ use super::Decider;
 use crate::{AttemptRef, EventKind, Payload, Rejection};
 
 pub(super) fn checkpoint(decider: &mut Decider<'_, '_, '_>, attempt: &AttemptRef, checkpoint: &Payload) -> Result<(), Rejection> {
-    let (step, state) = decider.live(attempt)?;
+    let (instance, state) = decider.live(attempt)?;
     // Heartbeats repeat the last checkpoint; only progress is worth an event.
     if state.checkpoint_attempt != attempt.attempt || state.checkpoint.as_ref() != Some(checkpoint) {
-        decider.push(EventKind::StepCheckpointed { step: step.id.clone(), attempt: attempt.attempt, checkpoint: checkpoint.clone() });
+        decider.push(EventKind::StepCheckpointed { step: instance.id.clone(), attempt: attempt.attempt, checkpoint: checkpoint.clone() });
     }
     Ok(())
 }

@@ -7,8 +7,8 @@ use crate::{AttemptRef, Failure, Outcome, Payload, Rejection, failure_type};
 pub(super) fn complete(decider: &mut Decider<'_, '_, '_>, attempt: &AttemptRef, outcome: &Outcome) -> Result<(), Rejection> {
     let outcome = within_bounds(outcome);
     match decider.live(attempt) {
-        Ok((step, state)) => {
-            decider.end_attempt(step, &state, outcome);
+        Ok((instance, state)) => {
+            decider.end_attempt(&instance, &state, outcome);
             decider.settle();
             Ok(())
         }

@@ -2,8 +2,10 @@
 
 use super::schedule::FirstTime;
 use super::{Decider, reserved};
+use crate::run::{Instance, States};
 use crate::{
-    EventKind, Failure, Outcome, PlannedKind, PlannedStep, Rejection, StepId, StepState, StepStatus, TimerKind, Timestamp, failure_type,
+    AttentionCause, EventKind, Failure, Outcome, PlannedKind, Rejection, RunStatus, StepId, StepState, StepStatus, TimerKind, Timestamp,
+    failure_type,
 };
 
 pub(super) fn fire_timer(
@@ -12,74 +14,103 @@ pub(super) fn fire_timer(
     kind: TimerKind,
     due: Timestamp,
 ) -> Result<(), Rejection> {
-    decider.running_or_stopping()?;
-    match (step, kind) {
-        (None, TimerKind::RunTimeout) => {
-            check(decider, decider.draft.head().deadline, due)?;
-            decider.fail_run(reserved(failure_type::RUN_TIMEOUT, "the run took longer than its timeout"));
-        }
-        (Some(step), TimerKind::Due) => {
-            let (step, state) = started(decider, step)?;
-            check(decider, state.due, due)?;
-            wake(decider, step, &state);
-        }
-        (Some(step), TimerKind::StepTimeout) => {
-            let (step, state) = started(decider, step)?;
-            check(decider, state.step_deadline, due)?;
-            time_out(decider, step, &state);
-        }
-        (Some(step), TimerKind::CancelGrace) => {
-            let (step, state) = started(decider, step)?;
-            check(decider, state.cancel_deadline, due)?;
-            decider.end_attempt(step, &state, Outcome::Cancelled { nothing_done: false });
-        }
-        (None, TimerKind::Due | TimerKind::StepTimeout | TimerKind::CancelGrace) | (Some(_), TimerKind::RunTimeout) => {
-            return Err(Rejection::StaleTimer);
-        }
-    }
-    decider.settle();
-    Ok(())
-}
-
-/// The timer must be armed for that time, and the time must have come.
-fn check(decider: &Decider<'_, '_, '_>, armed: Option<Timestamp>, due: Timestamp) -> Result<(), Rejection> {
+    decider.alive()?;
+    let armed = decider.armed(step, kind)?;
     if armed != Some(due) {
         return Err(Rejection::StaleTimer);
     }
     if decider.context.now < due {
         return Err(Rejection::TimerNotDue(due));
     }
+    // The end of a grace period acts at once: it only stops something.
+    if kind != TimerKind::CancelGrace {
+        decider.not_paused()?;
+    }
+    decider.fire(step, kind)?;
+    decider.settle();
     Ok(())
 }
 
-fn started<'d>(decider: &Decider<'_, 'd, '_>, step: &StepId) -> Result<(&'d PlannedStep, StepState), Rejection> {
-    let planned = decider.planned(step)?;
-    decider.draft.step(step).map(|state| (planned, state.clone())).ok_or(Rejection::StaleTimer)
-}
+impl<'d> Decider<'_, 'd, '_> {
+    /// When the timer is due, if it is armed.
+    fn armed(&self, step: Option<&StepId>, kind: TimerKind) -> Result<Option<Timestamp>, Rejection> {
+        let Some(step) = step else {
+            return Ok(self.draft.head().timers().find(|(of, _)| *of == kind).map(|(_, due)| due));
+        };
+        let state = self.draft.current(&self.instance(step)?).ok_or(Rejection::StaleTimer)?;
+        Ok(state.timers().find(|(of, _)| *of == kind).map(|(_, due)| due))
+    }
 
-/// A wait or a back-off is over, or the turn has come of a step that was postponed.
-fn wake(decider: &mut Decider<'_, '_, '_>, step: &PlannedStep, state: &StepState) {
-    match (&step.kind, is_postponed(state)) {
-        (PlannedKind::Task(_) | PlannedKind::Wait(_), true) | (PlannedKind::Set(_), _) => decider.activate(step.index),
-        (PlannedKind::Task(task), false) => decider.schedule(step, task, FirstTime::default()),
-        (PlannedKind::Wait(_), false) => decider.succeed(step, None),
-        // No other kind sleeps.
-        (_, _) => {}
+    /// A timer that is due acts.
+    pub(super) fn fire(&mut self, step: Option<&StepId>, kind: TimerKind) -> Result<(), Rejection> {
+        let Some(step) = step else {
+            self.fire_of_run(kind);
+            return Ok(());
+        };
+        let instance = self.instance(step)?;
+        let state = self.draft.current(&instance).ok_or(Rejection::StaleTimer)?.clone();
+        match kind {
+            TimerKind::Due => self.wake(&instance, &state),
+            TimerKind::StepTimeout => self.time_out(&instance, &state),
+            TimerKind::CancelGrace => self.end_attempt(&instance, &state, Outcome::Cancelled { nothing_done: false }),
+            TimerKind::RunTimeout | TimerKind::CompensationTimeout | TimerKind::SlotTimeout => {}
+        }
+        Ok(())
+    }
+
+    fn fire_of_run(&mut self, kind: TimerKind) {
+        match kind {
+            TimerKind::RunTimeout => {
+                let failure = reserved(failure_type::RUN_TIMEOUT, "the run took longer than its timeout");
+                match self.draft.head().status {
+                    RunStatus::Queued => self.deny_slot(failure),
+                    _ => self.fail_run(failure),
+                }
+            }
+            TimerKind::CompensationTimeout => {
+                let failure = reserved(failure_type::COMPENSATION_TIMEOUT, "the compensation took longer than its timeout");
+                self.ask_for_attention(AttentionCause::CompensationTimeout, None, Some(failure));
+            }
+            TimerKind::SlotTimeout => {
+                self.deny_slot(reserved(failure_type::CONCURRENCY, "the run waited too long for others with its concurrency key"));
+            }
+            TimerKind::Due | TimerKind::StepTimeout | TimerKind::CancelGrace => {}
+        }
+    }
+
+    /// A wait or a back-off is over, or the turn has come of a step that was postponed, or of an item.
+    fn wake(&mut self, instance: &Instance<'d>, state: &StepState) {
+        let is_wait = matches!(instance.step.kind, PlannedKind::Wait(_));
+        match (state.status, &instance.step.kind) {
+            (StepStatus::Waiting, _) if instance.item.is_some() || is_postponed(state) => self.activate(instance),
+            (StepStatus::Waiting, _) if is_wait => self.succeed(instance, None),
+            (StepStatus::BackingOff, PlannedKind::Task(task)) => self.schedule(instance, task, FirstTime::default()),
+            (StepStatus::BackingOff, PlannedKind::Workflow(child)) => self.request_child(instance, child),
+            (StepStatus::BackingOff, _) => self.start_scope(instance),
+            // Nothing else sleeps.
+            _ => {}
+        }
+    }
+
+    /// The live attempt, if any, is cut; nothing is tried again.
+    fn time_out(&mut self, instance: &Instance<'d>, state: &StepState) {
+        let failure = reserved(failure_type::STEP_TIMEOUT, "the step took longer than its timeout");
+        let failure = Failure { non_retryable: true, ..failure };
+        match state.status {
+            StepStatus::Leased => {
+                let outcome = Outcome::TimedOut(failure.clone());
+                self.push(EventKind::AttemptEnded { step: instance.id.clone(), attempt: state.attempt, outcome, retry_at: None });
+                self.fail_step(instance, failure);
+            }
+            // It ends when its child, or what is in it, has ended.
+            StepStatus::Running if state.child.is_some() => self.cancel_child(instance, &failure.message),
+            StepStatus::Running => self.fail_scope(&Some(instance.id.clone()), failure),
+            _ => self.fail_step(instance, failure),
+        }
     }
 }
 
 /// A wait that was due when it began would have ended at once; so this one is no wait.
 fn is_postponed(state: &StepState) -> bool {
-    state.status == StepStatus::Waiting && state.due == state.ready_at
-}
-
-/// The live attempt, if any, is cut; nothing is tried again.
-fn time_out(decider: &mut Decider<'_, '_, '_>, step: &PlannedStep, state: &StepState) {
-    let failure = reserved(failure_type::STEP_TIMEOUT, "the step took longer than its timeout");
-    let failure = Failure { non_retryable: true, ..failure };
-    if state.status == StepStatus::Leased {
-        let outcome = Outcome::TimedOut(failure.clone());
-        decider.push(EventKind::AttemptEnded { step: step.id.clone(), attempt: state.attempt, outcome, retry_at: None });
-    }
-    decider.fail_step(&step.id, failure);
+    state.due == state.ready_at
 }

@@ -14,8 +14,8 @@ pub(super) fn time_out(decider: &mut Decider<'_, '_, '_>, attempt: &AttemptRef, 
 
 fn end(decider: &mut Decider<'_, '_, '_>, attempt: &AttemptRef, outcome: Outcome) -> Result<(), Rejection> {
     match decider.live(attempt) {
-        Ok((step, state)) => {
-            decider.end_attempt(step, &state, outcome);
+        Ok((instance, state)) => {
+            decider.end_attempt(&instance, &state, outcome);
             decider.settle();
             Ok(())
         }

@@ -3,30 +3,45 @@
 //! Deciding is free to change between versions, since only its events are kept. It is a function of the run, the command and the
 //! [`Context`]; each event that it adds is folded before the next is decided. One file per command; what they share:
 //!
-//! - [`activate`] starts a step that became ready;
-//! - [`attempt`] is the table of outcomes;
-//! - [`settle`] goes on until nothing more follows: starts what became ready, and ends the run.
+//! - [`activate`] begins a step that became ready, [`scope`] what is in a container, [`child`] a run of its own;
+//! - [`attempt`] is the table of outcomes, [`end`] records ends, [`stop`] ends what is left;
+//! - [`settle`] goes on until nothing more follows: begins what is ready, and draws the conclusions of what changed in a scope, which is
+//!   [`review`] for containers and [`review_run`] for the run; [`unwind`] is how a scope undoes what it did.
 
 mod activate;
 mod advance;
+mod approve;
 mod attempt;
 mod backoff;
 mod cancel;
 mod checkpoint;
+mod child;
 mod complete;
+mod end;
 mod fire_timer;
 mod give_up;
 mod lease;
+mod pause;
+mod repair;
+mod review;
+mod review_run;
 mod schedule;
 mod schedule_timeout;
+mod scope;
 mod settle;
+mod signal;
+mod slot;
 mod start;
+mod stop;
 mod terminate;
+mod unwind;
 
-use crate::run::Draft;
+use end::End;
+use repair::Why;
+
+use crate::run::{Draft, Instance, ScopeId, States};
 use crate::{
-    AttemptRef, Command, Context, Decision, Event, Failure, PlannedStep, Rejection, Run, RunHead, StepId, StepState, StepStatus,
-    failure_type,
+    AttemptRef, Command, Context, Decision, Event, Failure, Phase, Rejection, Run, RunHead, RunStatus, StepId, StepState, failure_type,
 };
 
 /// Decides what a command leads to. Applying the decision's events to the run carries it out; until then nothing has happened.
@@ -55,17 +70,7 @@ impl<'d> Decisions<'d> {
         match command {
             Command::Start(info) => start::start(&mut decider, info)?,
             _ if decider.draft.head().seq == 0 => return Err(Rejection::UnknownRun),
-            Command::Lease { step, worker } => lease::lease(&mut decider, step, worker)?,
-            Command::Complete { attempt, outcome } => complete::complete(&mut decider, attempt, outcome)?,
-            Command::Checkpoint { attempt, checkpoint } => checkpoint::checkpoint(&mut decider, attempt, checkpoint)?,
-            Command::Abandon { attempt, reason } => give_up::abandon(&mut decider, attempt, reason)?,
-            Command::AttemptTimeout { attempt } => give_up::time_out(&mut decider, attempt, failure_type::ATTEMPT_TIMEOUT)?,
-            Command::HeartbeatTimeout { attempt } => give_up::time_out(&mut decider, attempt, failure_type::HEARTBEAT_TIMEOUT)?,
-            Command::ScheduleTimeout { step, deadline } => schedule_timeout::schedule_timeout(&mut decider, step, *deadline)?,
-            Command::FireTimer { step, kind, due } => fire_timer::fire_timer(&mut decider, step.as_ref(), *kind, *due)?,
-            Command::Advance => advance::advance(&mut decider)?,
-            Command::Cancel { principal, reason } => cancel::cancel(&mut decider, principal, reason)?,
-            Command::Terminate { principal, reason } => terminate::terminate(&mut decider, principal, reason)?,
+            _ => decider.carry_out(command)?,
         }
         Ok(Decision { events: self.draft.take_events() })
     }
@@ -88,22 +93,82 @@ struct Decider<'a, 'd, 'w> {
 }
 
 impl<'d> Decider<'_, 'd, '_> {
+    fn carry_out(&mut self, command: &Command) -> Result<(), Rejection> {
+        match command {
+            Command::Start(_) => Err(Rejection::RunExists),
+            Command::Lease { step, worker } => lease::lease(self, step, worker),
+            Command::Complete { attempt, outcome } => complete::complete(self, attempt, outcome),
+            Command::Checkpoint { attempt, checkpoint } => checkpoint::checkpoint(self, attempt, checkpoint),
+            Command::Abandon { attempt, reason } => give_up::abandon(self, attempt, reason),
+            Command::AttemptTimeout { attempt } => give_up::time_out(self, attempt, failure_type::ATTEMPT_TIMEOUT),
+            Command::HeartbeatTimeout { attempt } => give_up::time_out(self, attempt, failure_type::HEARTBEAT_TIMEOUT),
+            Command::ScheduleTimeout { step, deadline } => schedule_timeout::schedule_timeout(self, step, *deadline),
+            Command::FireTimer { step, kind, due } => fire_timer::fire_timer(self, step.as_ref(), *kind, *due),
+            Command::Advance => advance::advance(self),
+            Command::Cancel { principal, reason, compensate } => cancel::cancel(self, principal, reason, *compensate),
+            Command::Terminate { principal, reason } => terminate::terminate(self, principal, reason),
+            Command::Signal { name, id, payload, principal } => signal::signal(self, name, id, payload.as_ref(), principal),
+            Command::Approve { step, approve, principal, reason } => approve::approve(self, step, *approve, principal, reason),
+            Command::Pause { principal, reason } => pause::pause(self, principal, reason),
+            Command::Resume { principal, reason } => pause::resume(self, principal, reason),
+            Command::Retry { principal, reason } => repair::retry(self, Why { principal, reason }),
+            Command::RestartFrom { step, principal, reason } => repair::restart_from(self, step, Why { principal, reason }),
+            Command::Skip { step, output, principal, reason } => repair::skip(self, step, output.as_ref(), Why { principal, reason }),
+            Command::Compensate { principal, reason, notify } => repair::compensate(self, notify.as_ref(), Why { principal, reason }),
+            Command::Migrate { version, digest, plan, principal, reason } => {
+                repair::migrate(self, *version, *digest, &plan.0, Why { principal, reason })
+            }
+            Command::Annotate { principal, text } => repair::annotate(self, principal, text),
+            Command::ChildStarted { step, child } => child::started(self, step, *child),
+            Command::ChildEnded { step, child, status, output, failure } => {
+                let ended = child::Ended { status: *status, output: output.as_ref(), failure: failure.clone() };
+                child::ended(self, step, *child, ended)
+            }
+            Command::ChildRefused { step, child, failure } => {
+                let failure = Failure { kind: failure_type::CHILD_REFUSED.to_owned(), ..failure.clone() };
+                let ended = child::Ended { status: RunStatus::Failed, output: None, failure: Some(failure) };
+                child::ended(self, step, *child, ended)
+            }
+            Command::ParentNotified => {
+                let head = self.draft.head();
+                match head.status.is_final() && head.parent.is_some() {
+                    true if head.parent_notified => {}
+                    true => self.push(crate::EventKind::ParentNotified),
+                    false => return Err(Rejection::UnexpectedAnswer),
+                }
+                Ok(())
+            }
+            Command::SlotGranted => slot::granted(self),
+            Command::SlotDenied { reason } => slot::denied(self, reason),
+            Command::SlotReleased => slot::released(self),
+        }
+    }
+
     fn push(&mut self, kind: crate::EventKind) {
         self.draft.push(kind);
     }
 
-    fn planned(&self, id: &StepId) -> Result<&'d PlannedStep, Rejection> {
-        self.draft.run.plan().step(id).ok_or_else(|| Rejection::UnknownStep(id.clone()))
+    /// What the plan says about a step of this path.
+    fn instance(&self, id: &StepId) -> Result<Instance<'d>, Rejection> {
+        Instance::of(self.draft.run.plan(), id).ok_or_else(|| Rejection::UnknownStep(id.clone()))
+    }
+
+    /// What a scope does. One that does not run does nothing but stop.
+    fn phase(&self, scope: &ScopeId) -> Phase {
+        match scope {
+            None => self.draft.head().phase(),
+            Some(id) => self.draft.entry(id).and_then(|state| state.scope.as_ref()).map_or(Phase::Stopping, |scope| scope.phase),
+        }
     }
 
     /// The step of an attempt that holds its lease.
-    fn live(&self, attempt: &AttemptRef) -> Result<(&'d PlannedStep, StepState), Rejection> {
-        let planned = self.planned(&attempt.step)?;
+    fn live(&self, attempt: &AttemptRef) -> Result<(Instance<'d>, StepState), Rejection> {
+        let instance = self.instance(&attempt.step)?;
         let Some(state) = self.draft.step(&attempt.step) else {
             return Err(self.stale(attempt, "the step was not leased yet".to_owned()));
         };
         match &state.lease {
-            Some(lease) if lease.token == attempt.token && state.attempt == attempt.attempt => Ok((planned, state.clone())),
+            Some(lease) if lease.token == attempt.token && state.attempt == attempt.attempt => Ok((instance, state.clone())),
             Some(lease) => {
                 let why = format!("attempt {} holds it with token {}", state.attempt, lease.token.0);
                 Err(self.stale(attempt, why))
@@ -126,34 +191,36 @@ impl<'d> Decider<'_, 'd, '_> {
         if status.is_final() { Rejection::RunEnded(status) } else { Rejection::StaleLease { step: attempt.step.clone(), why } }
     }
 
-    fn running_or_stopping(&self) -> Result<(), Rejection> {
+    fn alive(&self) -> Result<(), Rejection> {
         let status = self.draft.head().status;
         if status.is_final() { Err(Rejection::RunEnded(status)) } else { Ok(()) }
     }
 
-    fn end_step(&mut self, step: &StepId, status: StepStatus, failure: Option<Failure>) {
-        self.push(crate::EventKind::StepEnded { step: step.clone(), status, output: None, failure, skip: None });
+    fn not_paused(&self) -> Result<(), Rejection> {
+        if self.draft.head().paused_by.is_some() { Err(Rejection::Paused) } else { Ok(()) }
     }
 
-    /// A step failed for good, and with it the run, unless that is being stopped already.
-    fn fail_step(&mut self, step: &StepId, failure: Failure) {
-        self.end_step(step, StepStatus::Failed, Some(failure.clone()));
-        if self.draft.is_running() {
-            // The details stay with the step.
-            let failure = Failure { message: format!("step {step} failed: {}", failure.message), details: None, ..failure };
-            self.fail_run(failure);
-        }
+    /// Something may follow anywhere: in the run, and in each scope that has not ended.
+    fn review_everything(&mut self) {
+        let scopes: Vec<ScopeId> = self.draft.index.tallies.from(std::ops::Bound::Unbounded).map(|(scope, _)| scope.clone()).collect();
+        scopes.into_iter().for_each(|scope| self.draft.touch(scope));
     }
 
-    fn fail_run(&mut self, failure: Failure) {
-        self.push(crate::EventKind::RunFailing { failure });
-        self.stop_steps("the run is failing");
+    /// The containers and items that have not ended.
+    fn open_scopes(&self) -> Vec<Instance<'d>> {
+        let scopes = self.draft.index.tallies.from(std::ops::Bound::Unbounded);
+        scopes.filter_map(|(scope, _)| Instance::of(self.draft.run.plan(), scope.as_ref()?)).collect()
     }
 }
 
 /// A failure of our own making.
 fn reserved(kind: &str, message: impl Into<String>) -> Failure {
     Failure { kind: kind.to_owned(), message: message.into(), ..Failure::default() }
+}
+
+/// Nothing was done yet, and another try would see the same.
+fn permanent(kind: &str, message: &str) -> Failure {
+    Failure { non_retryable: true, nothing_done: true, ..reserved(kind, message) }
 }
 
 /// Folds a decision's events into its run.

@@ -6,18 +6,12 @@ use cel::common::ast::{
 
 use super::env;
 use super::path::{Path, Root, Segment};
+use super::reading::Reading;
+use super::schema::{self, Followed};
 use crate::plan::did_you_mean;
 
 /// Deeper expressions are refused: evaluation uses the stack.
 const DEPTH_MAX: usize = 80;
-
-/// What `run` has.
-pub(crate) const RUN_FIELDS: &[&str] = &["id", "labels", "namespace", "started_at", "uid", "workflow"];
-
-const ROOTS: &[&str] = &["input", "now", "run", "steps"];
-
-/// Roots of the language that no step kind of this version offers.
-const ROOTS_ELSEWHERE: &[&str] = &["index", "item", "secrets", "self", "signal", "value", "values"];
 
 /// Finds steps by id.
 pub(crate) trait Steps {
@@ -25,6 +19,10 @@ pub(crate) trait Steps {
     fn index(&self, id: &str) -> Option<usize>;
     /// All ids, for hints.
     fn ids(&self) -> Vec<&str>;
+    /// JSON Schema of a step's output, if it has one.
+    fn schema(&self, step: &StepReference) -> Option<&serde_json::Value>;
+    /// JSON Schema of the run's input, if it has one.
+    fn input_schema(&self) -> Option<&serde_json::Value>;
 }
 
 /// Something wrong with an expression.
@@ -35,6 +33,8 @@ pub(crate) struct Flaw {
     pub(crate) code: &'static str,
     pub(crate) message: String,
     pub(crate) hint: Option<String>,
+    /// True if the expression can be evaluated all the same.
+    pub(crate) warning: bool,
 }
 
 /// A step that an expression reads; the plan checks that it ends before.
@@ -65,11 +65,16 @@ struct Spelled {
 /// Checks and rewrites one expression.
 pub(super) struct Checker<'a> {
     pub(super) steps: &'a dyn Steps,
+    pub(super) reading: &'a Reading<'a>,
     pub(super) offset_of: &'a dyn Fn(u64) -> Option<usize>,
     /// The paths that the rewritten expression reads, each once.
     pub(super) slots: Vec<Slot>,
     pub(super) flaws: Vec<Flaw>,
     pub(super) references: Vec<StepReference>,
+    /// Where `self.output` is read; null unless the step succeeded.
+    pub(super) output_reads: Vec<Option<usize>>,
+    /// Something in the expression asks whether `self.output` is there.
+    pub(super) output_guarded: bool,
     /// Variables of the comprehensions around the current node.
     pub(super) variables: Vec<String>,
 }
@@ -130,7 +135,7 @@ impl Checker<'_> {
         loop {
             match &node.expr {
                 Expr::Ident(name) => {
-                    let is_root = ROOTS.contains(&name.as_str()) && !self.variables.contains(name);
+                    let is_root = (self.reading.offers(name) || name == "secrets") && !self.variables.contains(name);
                     segments.reverse();
                     return is_root.then(|| Spelled { id: node.id, root: name.clone(), segments });
                 }
@@ -153,7 +158,17 @@ impl Checker<'_> {
 
     /// Makes an identifier of a path. An evaluation binds it to the value at the path, or leaves it unbound.
     fn slot(&mut self, spelled: Spelled, presence: bool) -> Expr {
+        let id = spelled.id;
         let Some(path) = self.path(spelled) else { return Expr::Literal(LiteralValue::Null) };
+        self.check_schema(id, &path, presence);
+        if path.root == Root::This {
+            match path.segments.first() {
+                Some(Segment::Key(field)) if field == "output" && presence => self.output_guarded = true,
+                Some(Segment::Key(field)) if field == "output" => self.output_reads.push((self.offset_of)(id)),
+                Some(Segment::Key(field)) if field == "state" => self.output_guarded = true,
+                _ => {}
+            }
+        }
         let slot = Slot { name: if presence { format!("has({path})") } else { path.to_string() }, path, presence };
         let name = slot.name.clone();
         if !self.slots.contains(&slot) {
@@ -163,19 +178,60 @@ impl Checker<'_> {
     }
 
     fn path(&mut self, Spelled { id, root, mut segments }: Spelled) -> Option<Path> {
+        let first = match segments.first() {
+            Some(Segment::Key(key)) => Some(key.clone()),
+            Some(Segment::Index(_)) | None => None,
+        };
+        if let Some(simple) = self.reading.simple(&root) {
+            let members: Option<Vec<&str>> = match simple {
+                Root::This => Some(self.reading.this.to_vec()),
+                Root::Signal => Some(vec!["id", "name", "payload"]),
+                Root::Named(position) => self.reading.named[position].1.map(<[&str]>::to_vec),
+                _ => None,
+            };
+            if let (Some(members), Some(first)) = (&members, &first)
+                && !members.contains(&first.as_str())
+            {
+                let hint = did_you_mean(first, members.iter().copied()).unwrap_or_else(|| format!("it has {}", members.join(", ")));
+                self.flaw(id, "unknown-field", format!("`{root}` has no `{first}`"), Some(hint));
+                return None;
+            }
+            return Some(Path { root: simple, segments, root_text: root });
+        }
         match root.as_str() {
-            "input" => Some(Path { root: Root::Input, segments, root_text: "input".to_owned() }),
             "steps" => self.step_path(id, segments),
             "run" => {
-                if let Some(Segment::Key(field)) = segments.first()
-                    && !RUN_FIELDS.contains(&field.as_str())
+                if let Some(field) = &first
+                    && self.reading.run_fields().all(|known| known != field)
                 {
-                    let hint =
-                        did_you_mean(field, RUN_FIELDS.iter().copied()).unwrap_or_else(|| format!("it has {}", RUN_FIELDS.join(", ")));
-                    self.flaw(id, "unknown-field", format!("`run` has no `{field}`"), Some(hint));
+                    let fields: Vec<&str> = self.reading.run_fields().collect();
+                    let hint = match field.as_str() {
+                        "status" | "error" => "only steps in `finally` and `on_attention` see how the run ends".to_owned(),
+                        _ => did_you_mean(field, fields.iter().copied()).unwrap_or_else(|| format!("it has {}", fields.join(", "))),
+                    };
+                    self.flaw(id, "unknown-field", format!("`run` has no `{field}` here"), Some(hint));
                     return None;
                 }
+                let end = match first.as_deref() {
+                    Some("status") => Some((Root::RunStatus, "run.status")),
+                    Some("error") => Some((Root::RunError, "run.error")),
+                    _ => None,
+                };
+                if let Some((root, text)) = end {
+                    segments.remove(0);
+                    return Some(Path { root, segments, root_text: text.to_owned() });
+                }
                 Some(Path { root: Root::Run, segments, root_text: "run".to_owned() })
+            }
+            "secrets" => {
+                let (message, hint) = match self.reading.secrets {
+                    true => {
+                        ("a secret can't be computed with", "write `${secrets.<name>}` with nothing else between the braces".to_owned())
+                    }
+                    false => ("secrets are not available here", Reading::elsewhere("secrets").unwrap_or_default().to_owned()),
+                };
+                self.flaw(id, "secret-not-allowed", message, Some(hint));
+                None
             }
             _ => {
                 if !segments.is_empty() {
@@ -190,6 +246,38 @@ impl Checker<'_> {
                 Some(Path { root: Root::Now, segments, root_text: "now".to_owned() })
             }
         }
+    }
+
+    fn schema_of(&self, root: Root) -> Option<&'_ serde_json::Value> {
+        match root {
+            Root::Input => self.steps.input_schema(),
+            Root::Output(index) => self.steps.schema(&StepReference { index, offset: None }),
+            _ => None,
+        }
+    }
+
+    /// What the schema of a document rules out is an error; what it does not mention is worth a look.
+    fn check_schema(&mut self, id: u64, path: &Path, presence: bool) {
+        let Some(schema) = self.schema_of(path.root) else { return };
+        let Followed::Missing { known, closed } = schema::follow(schema, &path.segments) else { return };
+        if presence && !closed {
+            return;
+        }
+        let before = Path { segments: path.segments[..known].to_vec(), ..path.clone() };
+        let hint = match (&path.segments[known], schema::follow(schema, &path.segments[..known])) {
+            (Segment::Key(key), Followed::Schema(at)) => {
+                let members = at.get("properties").and_then(serde_json::Value::as_object);
+                members.and_then(|members| did_you_mean(key, members.keys().map(String::as_str)))
+            }
+            _ => None,
+        };
+        let what = path.segments[known].to_string();
+        let message = match closed {
+            true => format!("by its schema `{before}` has no `{}`", what.trim_start_matches('.')),
+            false => format!("the schema of `{before}` does not mention `{}`", what.trim_start_matches('.')),
+        };
+        let offset = (self.offset_of)(id);
+        self.flaws.push(Flaw { offset, code: "not-in-schema", message, hint, warning: !closed });
     }
 
     fn step_path(&mut self, id: u64, mut segments: Vec<Segment>) -> Option<Path> {
@@ -232,11 +320,12 @@ impl Checker<'_> {
     fn identifier(&mut self, id: u64, name: String) -> Expr {
         let known = name.starts_with('@') || self.variables.contains(&name) || env::TYPES.contains(&name.as_str());
         if !known {
-            if ROOTS_ELSEWHERE.contains(&name.as_str()) {
-                self.flaw(id, "unknown-root", format!("`{name}` is not available here"), None);
+            if let Some(place) = Reading::elsewhere(&name) {
+                self.flaw(id, "unknown-root", format!("`{name}` is not available here"), Some(place.to_owned()));
             } else {
-                let hint = did_you_mean(&name, ROOTS.iter().copied().chain(self.variables.iter().map(String::as_str)))
-                    .unwrap_or_else(|| format!("expressions begin with {}", ROOTS.join(", ")));
+                let roots = self.reading.roots();
+                let hint = did_you_mean(&name, roots.iter().copied().chain(self.variables.iter().map(String::as_str)))
+                    .unwrap_or_else(|| format!("expressions begin with {}", roots.join(", ")));
                 self.flaw(id, "unknown-root", format!("nothing is called `{name}`"), Some(hint));
             }
         }
@@ -292,12 +381,13 @@ impl Checker<'_> {
             let hint = usage.or_else(|| did_you_mean(&func_name, names));
             // The parser's position of a call is its bracket.
             let offset = (self.offset_of)(id).map(|offset| offset.saturating_sub(func_name.len()));
-            self.flaws.push(Flaw { offset, code: "unknown-function", message, hint });
+            self.flaws.push(Flaw { offset, code: "unknown-function", message, hint, warning: false });
         }
         if func_name == operators::DIVIDE && args.len() == 2 && self.is_int(&args[0]) && self.is_int(&args[1]) {
             let hint = "write double(a) / b, or int(double(a) / b)".to_owned();
             self.flaw(id, "int-division", "int / int would drop the remainder", Some(hint));
         }
+        self.output_guarded |= [operators::EQUALS, operators::NOT_EQUALS].contains(&func_name.as_str()) && self.compares_output(&args);
         let target = target.map(|target| Box::new(self.rewrite(*target, depth + 1)));
         // CEL appends to the result of a `map` or `filter` in place, if it finds its own operator there.
         let appends = matches!(args.first().map(|arg| &arg.expr), Some(Expr::Ident(name)) if name.starts_with('@'));
@@ -313,6 +403,30 @@ impl Checker<'_> {
         Expr::Call(CallExpr { func_name, target, args })
     }
 
+    /// True if `self.output` or a part of it is compared with null.
+    fn compares_output(&self, args: &[IdedExpr]) -> bool {
+        let is_output = |arg: &IdedExpr| {
+            self.spelled_path(arg).is_some_and(|spelled| {
+                spelled.root == "self" && matches!(spelled.segments.first(), Some(Segment::Key(field)) if field == "output")
+            })
+        };
+        args.iter().any(|arg| matches!(arg.expr, Expr::Literal(LiteralValue::Null))) && args.iter().any(is_output)
+    }
+
+    /// True if the schema of the document says that there is an integer.
+    fn is_int_by_schema(&self, node: &IdedExpr) -> bool {
+        let Some(spelled) = self.spelled_path(node) else { return false };
+        let (schema, segments) = match (spelled.root.as_str(), spelled.segments.as_slice()) {
+            ("input", segments) => (self.steps.input_schema(), segments),
+            ("steps", [Segment::Key(step), Segment::Key(field), segments @ ..]) if field == "output" => {
+                (self.steps.index(step).and_then(|index| self.schema_of(Root::Output(index))), segments)
+            }
+            ("index", []) => return true,
+            _ => return false,
+        };
+        schema.is_some_and(|schema| matches!(schema::follow(schema, segments), Followed::Schema(found) if schema::is_integer(found)))
+    }
+
     /// True if the node is surely an int. Most types are known only when it runs; the division checks them then.
     fn is_int(&self, node: &IdedExpr) -> bool {
         match &node.expr {
@@ -322,8 +436,9 @@ impl Checker<'_> {
                 operators::NEGATE | operators::ADD | operators::SUBSTRACT | operators::MULTIPLY | operators::MODULO => {
                     call.target.is_none() && call.args.iter().all(|arg| self.is_int(arg))
                 }
-                _ => false,
+                _ => self.is_int_by_schema(node),
             },
+            Expr::Ident(_) | Expr::Select(_) => self.is_int_by_schema(node),
             _ => false,
         }
     }
@@ -345,6 +460,6 @@ impl Checker<'_> {
 
     fn flaw(&mut self, id: u64, code: &'static str, message: impl Into<String>, hint: Option<String>) {
         let offset = (self.offset_of)(id);
-        self.flaws.push(Flaw { offset, code, message: message.into(), hint });
+        self.flaws.push(Flaw { offset, code, message: message.into(), hint, warning: false });
     }
 }

@@ -33,7 +33,7 @@ impl EvaluationError {
             Self::Expression { .. } => failure_type::EXPRESSION,
             Self::TooLarge => failure_type::INPUT_TOO_LARGE,
         };
-        Failure { kind: kind.to_owned(), message: format!("{what}: {self}"), details: None, non_retryable: true, nothing_done: true }
+        Failure { kind: kind.to_owned(), message: format!("{what}: {self}"), non_retryable: true, nothing_done: true, ..Failure::default() }
     }
 }
 

@@ -16,6 +16,7 @@ use super::duration::to_chrono;
 use super::env::ENV;
 use super::error::{EvaluationError, describe};
 use super::path::Root;
+use super::reading::Reading;
 use crate::{Payload, Timestamp};
 
 /// Longer sources are refused.
@@ -33,6 +34,19 @@ pub(crate) trait Scope {
     fn spend(&self, rounds: f64) -> Result<(), String>;
 }
 
+/// What compiling found out.
+#[derive(Debug)]
+pub(crate) struct Noted {
+    /// The steps that it reads.
+    pub(crate) references: Vec<StepReference>,
+    /// What deserves a look.
+    pub(crate) warnings: Vec<Flaw>,
+    /// Where it reads `self.output` without asking whether that is there.
+    pub(crate) unguarded_output: Option<Option<usize>>,
+    /// It asks whether `self.output` is there.
+    pub(crate) output_guarded: bool,
+}
+
 /// A compiled expression, immutable.
 #[derive(Debug)]
 pub(crate) struct Expression {
@@ -42,14 +56,20 @@ pub(crate) struct Expression {
 }
 
 impl Expression {
-    /// Parses and checks a source. Also returns the steps that it reads.
-    pub(crate) fn compile(source: &str, steps: &dyn Steps) -> Result<(Self, Vec<StepReference>), Vec<Flaw>> {
+    /// Parses and checks a source. Also returns what the plan has to know of it.
+    pub(crate) fn compile(source: &str, steps: &dyn Steps, reading: &Reading<'_>) -> Result<(Self, Noted), Vec<Flaw>> {
         if source.len() > SOURCE_BYTES_MAX {
             let message = format!("the expression has {} bytes, more than {SOURCE_BYTES_MAX}", source.len());
-            return Err(vec![Flaw { offset: None, code: "expression-too-long", message, hint: None }]);
+            return Err(vec![Flaw { offset: None, code: "expression-too-long", message, hint: None, warning: false }]);
         }
         if source.trim().is_empty() {
-            return Err(vec![Flaw { offset: Some(0), code: "bad-expression", message: "the expression is empty".to_owned(), hint: None }]);
+            return Err(vec![Flaw {
+                offset: Some(0),
+                code: "bad-expression",
+                message: "the expression is empty".to_owned(),
+                hint: None,
+                warning: false,
+            }]);
         }
         let (node, info) = Parser::default()
             .enable_optional_syntax(true)
@@ -57,10 +77,28 @@ impl Expression {
             // What comes after the first one is mostly its echo.
             .map_err(|errors| errors.errors.iter().take(1).map(|error| parse_flaw(source, error)).collect::<Vec<_>>())?;
         let offset_of = |id| offset(source, &info, id);
-        let mut checker = Checker { steps, offset_of: &offset_of, slots: vec![], flaws: vec![], references: vec![], variables: vec![] };
+        let mut checker = Checker {
+            steps,
+            reading,
+            offset_of: &offset_of,
+            slots: vec![],
+            flaws: vec![],
+            references: vec![],
+            output_reads: vec![],
+            output_guarded: false,
+            variables: vec![],
+        };
         let node = checker.rewrite(node, 0);
-        let Checker { slots, flaws, references, .. } = checker;
-        if flaws.is_empty() { Ok((Self { source: source.to_owned(), node, slots }, references)) } else { Err(flaws) }
+        let Checker { slots, mut flaws, references, output_reads, output_guarded, .. } = checker;
+        // What it reads is not known yet, and counts as nothing.
+        if let Err(reason) = cost::check(&node, Vec::new()) {
+            flaws.push(Flaw { offset: None, code: "too-costly", message: reason, hint: None, warning: false });
+        }
+        if flaws.iter().any(|flaw| !flaw.warning) {
+            return Err(flaws);
+        }
+        let unguarded_output = (!output_guarded).then(|| output_reads.first().copied()).flatten();
+        Ok((Self { source: source.to_owned(), node, slots }, Noted { references, warnings: flaws, unguarded_output, output_guarded }))
     }
 
     /// The text it was compiled from.
@@ -160,7 +198,7 @@ fn parse_flaw(source: &str, error: &cel::ParseError) -> Flaw {
     // The parser goes on to list every token that could have followed.
     let message = error.msg.split(" expecting ").next().unwrap_or_default();
     let message = message.trim_start_matches("Syntax error: ").replace("mismatched input '<EOF>'", "it ends too early");
-    Flaw { offset: Some(offset), code: "bad-expression", message: format!("not an expression: {message}"), hint }
+    Flaw { offset: Some(offset), code: "bad-expression", message: format!("not an expression: {message}"), hint, warning: false }
 }
 
 /// Where a node is in the source.

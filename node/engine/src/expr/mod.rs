@@ -21,7 +21,10 @@ mod duration;
 mod env;
 mod error;
 mod expression;
+mod formula;
 mod path;
+mod reading;
+mod schema;
 mod template;
 
 pub(crate) use check::{Flaw, StepReference, Steps};
@@ -29,5 +32,7 @@ pub(crate) use cost::{BYTES_PER_ROUND, ROUNDS_MAX};
 pub(crate) use duration::{format_timestamp, parse_duration, parse_timestamp};
 pub use error::EvaluationError;
 pub(crate) use expression::{Expression, Scope};
+pub use formula::{Formula, FormulaTemplate, GateCondition, ResponseValue};
 pub(crate) use path::Root;
+pub(crate) use reading::{Reading, SELF_FIELDS};
 pub(crate) use template::{Place, Template};

@@ -3,6 +3,7 @@
 //! A string that is only `${...}` becomes the value with its type; in a longer string, text is inserted as it is and every other value as
 //! JSON; `$${` stands for a literal `${`. Parts without expressions are kept as they are.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use serde_json::{Map, Value};
@@ -10,7 +11,8 @@ use serde_json::{Map, Value};
 use super::check::{Flaw, StepReference, Steps};
 use super::error::EvaluationError;
 use super::expression::{Expression, Scope};
-use crate::Payload;
+use super::reading::Reading;
+use crate::{Payload, SECRET_MARKER};
 
 /// A flaw or reference, and the path below the template's own where it is: `.a[0]`.
 #[derive(Debug)]
@@ -48,14 +50,28 @@ pub(crate) enum Piece {
 pub(crate) struct Found {
     pub(crate) flaws: Vec<Place<Flaw>>,
     pub(crate) references: Vec<Place<StepReference>>,
+    /// Where `self.output` is read without asking whether it is there.
+    pub(crate) unguarded_outputs: Vec<Place<Option<usize>>>,
+    /// Names of the secrets that are referred to.
+    pub(crate) secrets: BTreeSet<String>,
 }
 
 impl Template {
     /// Compiles; flaws are collected, so that all are reported at once.
-    pub(crate) fn compile(value: &Value, steps: &dyn Steps) -> (Self, Found) {
-        let mut compiler = Compiler { steps, path: String::new(), found: Found::default() };
+    pub(crate) fn compile(value: &Value, steps: &dyn Steps, reading: &Reading<'_>) -> (Self, Found) {
+        let mut compiler = Compiler { steps, reading, path: String::new(), found: Found::default() };
         let template = compiler.node(value);
         (template, compiler.found)
+    }
+
+    /// An object of parts that were compiled each by itself.
+    pub(crate) fn object(members: Vec<(String, Self)>) -> Self {
+        if members.iter().all(|(_, member)| is_literal(member)) { literal_object(members) } else { Self::Object(members) }
+    }
+
+    /// An array of parts that were compiled each by itself.
+    pub(crate) fn array(elements: Vec<Self>) -> Self {
+        if elements.iter().all(is_literal) { literal_array(elements) } else { Self::Array(elements) }
     }
 
     /// Evaluates. What would be larger than a payload is an error.
@@ -68,7 +84,7 @@ impl Template {
         match self {
             Self::Literal(value) => spend(budget, size(value)).map(|()| value.clone()),
             Self::Value(expression) => {
-                let value = expression.evaluate(scope)?;
+                let value = evaluate(expression, scope)?;
                 spend(budget, size(&value)).map(|()| value)
             }
             Self::Text(pieces) => {
@@ -76,7 +92,7 @@ impl Template {
                 for piece in pieces {
                     match piece {
                         Piece::Literal(literal) => text.push_str(literal),
-                        Piece::Value(expression) => match expression.evaluate(scope)? {
+                        Piece::Value(expression) => match evaluate(expression, scope)? {
                             Value::String(value) => text.push_str(&value),
                             value @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => {
                                 // Writing to a string can't fail.
@@ -105,6 +121,27 @@ impl Template {
     }
 }
 
+/// What is computed can't refer to a secret: only the definition may say where secrets go.
+fn evaluate(expression: &Expression, scope: &dyn Scope) -> Result<Value, EvaluationError> {
+    let value = expression.evaluate(scope)?;
+    if holds_marker(&value) {
+        return Err(EvaluationError::new(
+            expression.source(),
+            "the value holds a reference to a secret; write `${secrets.<name>}` instead",
+        ));
+    }
+    Ok(value)
+}
+
+fn holds_marker(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+        Value::String(text) => text.contains(SECRET_MARKER),
+        Value::Array(elements) => elements.iter().any(holds_marker),
+        Value::Object(members) => members.iter().any(|(key, member)| key.contains(SECRET_MARKER) || holds_marker(member)),
+    }
+}
+
 fn spend(budget: &mut usize, bytes: usize) -> Result<(), EvaluationError> {
     *budget = budget.checked_sub(bytes).ok_or(EvaluationError::TooLarge)?;
     Ok(())
@@ -123,6 +160,7 @@ fn size(value: &Value) -> usize {
 
 struct Compiler<'a> {
     steps: &'a dyn Steps,
+    reading: &'a Reading<'a>,
     path: String,
     found: Found,
 }
@@ -135,11 +173,11 @@ impl Compiler<'_> {
             Value::Array(elements) => {
                 let elements: Vec<_> =
                     elements.iter().enumerate().map(|(index, element)| self.below(&format!("[{index}]"), element)).collect();
-                if elements.iter().all(is_literal) { literal_array(elements) } else { Template::Array(elements) }
+                Template::array(elements)
             }
             Value::Object(members) => {
                 let members: Vec<_> = members.iter().map(|(key, member)| (key.clone(), self.below(&format!(".{key}"), member))).collect();
-                if members.iter().all(|(_, member)| is_literal(member)) { literal_object(members) } else { Template::Object(members) }
+                Template::object(members)
             }
         }
     }
@@ -153,6 +191,11 @@ impl Compiler<'_> {
     }
 
     fn text(&mut self, text: &str) -> Template {
+        if let Some(at) = text.find(SECRET_MARKER) {
+            let message = format!("`{SECRET_MARKER}` is reserved");
+            let hint = "write `${secrets.<name>}`".to_owned();
+            self.flaw(Flaw { offset: Some(at), code: "reserved-text", message, hint: Some(hint), warning: false });
+        }
         let mut pieces = Vec::new();
         let mut literal = String::new();
         let mut at = 0;
@@ -169,9 +212,15 @@ impl Compiler<'_> {
             let Some(length) = expression_length(&text[start..]) else {
                 let hint = "close it with `}`, or write `$${` for the characters themselves".to_owned();
                 let message = "`${` without its `}`".to_owned();
-                self.flaw(Flaw { offset: Some(dollar), code: "unterminated-expression", message, hint: Some(hint) });
+                self.flaw(Flaw { offset: Some(dollar), code: "unterminated-expression", message, hint: Some(hint), warning: false });
                 return Template::Literal(Value::Null);
             };
+            if let Some(name) = self.secret(&text[start..start + length]) {
+                literal.push_str(&format!("{SECRET_MARKER}{name}}}}}"));
+                self.found.secrets.insert(name);
+                at = start + length + 1;
+                continue;
+            }
             if !literal.is_empty() {
                 pieces.push(Piece::Literal(std::mem::take(&mut literal)));
             }
@@ -195,12 +244,27 @@ impl Compiler<'_> {
         }
     }
 
+    /// The name of the secret that the source is, if secrets are available here.
+    fn secret(&self, source: &str) -> Option<String> {
+        let rest = source.trim().strip_prefix("secrets").filter(|_| self.reading.secrets)?;
+        let bracketed = ["['", "[\""].iter().zip(["']", "\"]"]).find_map(|(open, close)| rest.strip_prefix(open)?.strip_suffix(close));
+        let name = bracketed.or_else(|| rest.strip_prefix('.').filter(|name| !name.contains(['-', '.'])))?;
+        let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+        (!name.is_empty() && name.len() <= 128 && name.chars().all(fits)).then(|| name.to_owned())
+    }
+
     fn expression(&mut self, source: &str, start: usize) -> Option<Expression> {
-        match Expression::compile(source, self.steps) {
-            Ok((expression, references)) => {
-                for reference in references {
+        match Expression::compile(source, self.steps, self.reading) {
+            Ok((expression, noted)) => {
+                for reference in noted.references {
                     let what = StepReference { offset: reference.offset.map(|offset| start + offset), ..reference };
                     self.found.references.push(Place { path: self.path.clone(), what });
+                }
+                if let Some(offset) = noted.unguarded_output {
+                    self.found.unguarded_outputs.push(Place { path: self.path.clone(), what: offset.map(|offset| start + offset) });
+                }
+                for flaw in noted.warnings {
+                    self.flaw(Flaw { offset: Some(start + flaw.offset.unwrap_or_default()), ..flaw });
                 }
                 Some(expression)
             }

@@ -131,3 +131,24 @@ pub(super) fn ended(
     state.checkpoint = None;
     state.checkpoint_attempt = 0;
 }
+
+/// What stays of a step that something may have to undo.
+pub(super) struct Kept {
+    input: Option<Payload>,
+    checkpoint: Option<Payload>,
+    checkpoint_attempt: u32,
+    end_seq: u64,
+}
+
+impl Kept {
+    pub(super) fn of(state: &mut StepState, end_seq: u64) -> Self {
+        Self { input: state.input.take(), checkpoint: state.checkpoint.take(), checkpoint_attempt: state.checkpoint_attempt, end_seq }
+    }
+
+    pub(super) fn restore(self, state: &mut StepState) {
+        state.input = self.input;
+        state.checkpoint = self.checkpoint;
+        state.checkpoint_attempt = self.checkpoint_attempt;
+        state.end_seq = self.end_seq;
+    }
+}

@@ -9,9 +9,9 @@
 //! ```text
 //! {
 //!   method: "POST",                  upper case
-//!   url: "https://...",              secrets
+//!   url: "https://...",
 //!   headers: {name: text},           secrets
-//!   body?: any JSON,                 secrets; a text is sent as it is, everything else as JSON
+//!   body?: any JSON,                 a text is sent as it is, everything else as JSON
 //!   expect: ["2xx", "404"],          statuses that mean success
 //!   max_body_bytes: 1048576,
 //!   allow_private: false,
@@ -38,7 +38,7 @@
 //! }
 //! ```
 //!
-//! `value` of an `http` query is CEL source for [`crate::ResponseValue`]. Secrets may stand in urls and headers. A gate succeeds when its
+//! `value` of an `http` query is CEL source for [`crate::ResponseValue`]. Secrets may stand in headers. A gate succeeds when its
 //! condition held for `hold_for_ms` without a break; it fails with `QuorusGateFailed` when `fail_if` is true. A guard never succeeds: it
 //! fails with `QuorusGuardBreached` when its condition was false throughout `breach_for_ms`. What can't be asked (the endpoint is down) is a
 //! retryable failure `QuorusGateUnavailable`. Output: `{values: {name: number}}`.
@@ -48,8 +48,8 @@
 //! ```text
 //! {
 //!   type, source, subject,           attributes of the event
-//!   data?: any JSON,                 secrets are not allowed
-//!   sinks: [{http: url, headers: {name: text}, allow_private}],     secrets in urls and headers
+//!   data?: any JSON,
+//!   sinks: [{http: url, headers: {name: text}, allow_private}],     secrets in headers
 //!   signal?: {run_id, name, start: false, workflow?, input?},
 //! }
 //! ```

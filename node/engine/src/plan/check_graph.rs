@@ -1,7 +1,7 @@
 //! The graph: cycles, levels, and who comes before whom. Iterative, since a chain may have 10,000 steps.
 
 use super::Problem;
-use crate::Definition;
+use super::flatten::Flat;
 
 /// A definition with more cycles than this has one mistake that was copied.
 const CYCLES_MAX: usize = 20;
@@ -42,7 +42,7 @@ pub(super) fn order(needs: &[Vec<usize>]) -> Graph {
 }
 
 /// Names each cycle by its path, `a -> b -> a`: a needs b, b needs a.
-pub(super) fn cycles(definition: &Definition, needs: &[Vec<usize>], problems: &mut Vec<Problem>) {
+pub(super) fn cycles(flat: &Flat<'_>, needs: &[Vec<usize>], problems: &mut Vec<Problem>) {
     #[derive(Clone, Copy, PartialEq)]
     enum Mark {
         New,
@@ -79,23 +79,24 @@ pub(super) fn cycles(definition: &Definition, needs: &[Vec<usize>], problems: &m
         }
     }
     for cycle in found.iter().take(CYCLES_MAX) {
-        problems.push(describe(definition, needs, cycle));
+        problems.push(describe(flat, needs, cycle));
     }
     if found.len() > CYCLES_MAX {
         problems.push(Problem::error("spec.steps", "cycle", format!("and {} more cycles", found.len() - CYCLES_MAX)));
     }
 }
 
-fn describe(definition: &Definition, needs: &[Vec<usize>], cycle: &[usize]) -> Problem {
+fn describe(flat: &Flat<'_>, needs: &[Vec<usize>], cycle: &[usize]) -> Problem {
     let first = cycle.iter().enumerate().min_by_key(|(_, step)| **step).map_or(0, |(at, _)| at);
     let rotated: Vec<usize> = cycle[first..].iter().chain(&cycle[..first]).copied().collect();
     let (start, second) = (rotated[0], rotated[1 % rotated.len()]);
-    let ids: Vec<&str> = rotated.iter().chain([&start]).map(|&step| definition.steps[step].id.as_str()).collect();
-    let wanted = &definition.steps[second].id;
-    let position = definition.steps[start].needs.iter().position(|need| need.step == *wanted).unwrap_or_default();
+    let ids: Vec<&str> = rotated.iter().chain([&start]).map(|&step| flat.vertices[step].id.as_str()).collect();
+    let wanted = &flat.vertices[second].id;
+    let written = flat.vertices[start].step().map(|step| step.needs.as_slice()).unwrap_or_default();
+    let position = written.iter().position(|need| need.step == *wanted).unwrap_or_default();
     debug_assert!(needs[start].contains(&second));
-    Problem::error(format!("spec.steps[{start}].needs[{position}]"), "cycle", format!("steps wait for each other: {}", ids.join(" -> ")))
-        .with_hint("remove one of these needs")
+    let path = format!("{}.needs[{position}]", flat.vertices[start].path);
+    Problem::error(path, "cycle", format!("steps wait for each other: {}", ids.join(" -> "))).with_hint("remove one of these needs")
 }
 
 /// Who comes before whom, answered without keeping it for every pair unless somebody asks for a distant one.

@@ -2,21 +2,21 @@
 
 use std::collections::BTreeMap;
 
+use super::flatten::Flat;
+use super::types::{Accept, PlannedNeed};
 use super::{Problem, did_you_mean};
-use crate::{Definition, Kind, TaskDefinition};
+use crate::{AcceptedEnd, Definition, StepDefinition};
 
 /// Step ids are parts of keys, paths and expressions.
 const STEP_ID_CHARS_MAX: usize = 63;
 /// Names that are only compared and shown.
 const NAME_CHARS_MAX: usize = 128;
-/// A plan is kept in memory by each node that runs it.
-const STEPS_MAX: usize = 10_000;
 
 /// Nobody reads further, and looking for what was meant costs a comparison with each id.
 pub(super) const HINTED_MAX: usize = 100;
 
-/// Checks all names; returns the first position of each id.
-pub(super) fn check<'d>(definition: &'d Definition, problems: &mut Vec<Problem>) -> BTreeMap<&'d str, usize> {
+/// Checks all names.
+pub(super) fn check(definition: &Definition, flat: &Flat<'_>, problems: &mut Vec<Problem>) {
     name("metadata.name", "the workflow's name", &definition.name, "invalid-name", problems);
     if !definition.namespace.is_empty() {
         name("metadata.namespace", "the namespace", &definition.namespace, "invalid-namespace", problems);
@@ -24,66 +24,90 @@ pub(super) fn check<'d>(definition: &'d Definition, problems: &mut Vec<Problem>)
     if definition.steps.is_empty() {
         problems.push(Problem::error("spec.steps", "no-steps", "a workflow needs at least one step"));
     }
-    if definition.steps.len() > STEPS_MAX {
-        let message = format!("{} steps are more than {STEPS_MAX}", definition.steps.len());
-        problems.push(Problem::error("spec.steps", "too-many-steps", message));
+    for signal in definition.signals.keys() {
+        word(&format!("spec.signals.{signal}"), "the signal's name", signal, "invalid-signal", problems);
     }
-    let mut by_id = BTreeMap::new();
-    for (index, step) in definition.steps.iter().enumerate() {
-        let path = || format!("spec.steps[{index}].id");
+    for (index, vertex) in flat.vertices.iter().enumerate() {
+        let Some(step) = vertex.step() else { continue };
+        let path = || format!("{}.id", vertex.path);
         if !is_step_id(&step.id) {
             problems.push(bad_step_id(path(), &step.id));
-        } else if let Some(first) = by_id.get(step.id.as_str()) {
-            let message = format!("the id `{}` is taken by spec.steps[{first}]", step.id);
-            problems.push(Problem::error(path(), "duplicate-id", message).with_hint("each step needs an id of its own"));
-        }
-        by_id.entry(step.id.as_str()).or_insert(index);
-        if let Some(Kind::Task(TaskDefinition { task_type, queue, .. })) = &step.kind {
-            let path = format!("spec.steps[{index}].task");
-            if task_type.is_empty() {
-                problems.push(Problem::error(
-                    format!("{path}.type"),
-                    "missing-task-type",
-                    "a task needs the type of function that executes it",
-                ));
-            } else {
-                word(&format!("{path}.type"), "the task's type", task_type, "invalid-task-type", problems);
-            }
-            if !queue.is_empty() {
-                word(&format!("{path}.queue"), "the queue's name", queue, "invalid-queue", problems);
-            }
+        } else if let Some(first) = flat.by_id.get(step.id.as_str()).filter(|first| **first != index) {
+            let message = format!("the id `{}` is taken by {}", step.id, flat.vertices[*first].path);
+            problems.push(Problem::error(path(), "duplicate-id", message).with_hint("each step of the workflow needs an id of its own"));
         }
     }
-    by_id
 }
 
 /// Checks what steps need; returns the edges by position, without those that are wrong.
-pub(super) fn needs(definition: &Definition, by_id: &BTreeMap<&str, usize>, problems: &mut Vec<Problem>) -> Vec<Vec<usize>> {
-    let mut edges = Vec::with_capacity(definition.steps.len());
-    for (index, step) in definition.steps.iter().enumerate() {
-        let mut known: BTreeMap<usize, usize> = BTreeMap::new();
-        let mut ordered = Vec::with_capacity(step.needs.len());
-        for (position, need) in step.needs.iter().enumerate() {
-            let path = format!("spec.steps[{index}].needs[{position}]");
-            let Some(&needed) = by_id.get(need.step.as_str()) else {
-                let mut problem = Problem::error(path, "unknown-step", format!("there is no step `{}`", need.step));
-                if problems.len() < HINTED_MAX {
-                    problem.hint = did_you_mean(&need.step, by_id.keys().copied().filter(|id| *id != step.id));
-                }
-                problems.push(problem);
-                continue;
-            };
-            if needed == index {
-                problems.push(Problem::error(path, "self-need", format!("the step `{}` needs itself", need.step)));
-            } else if let Some(first) = known.insert(needed, position) {
-                problems.push(Problem::error(path, "duplicate-need", format!("`{}` is already in needs[{first}]", need.step)));
-            } else {
-                ordered.push(needed);
+pub(super) fn needs(flat: &Flat<'_>, problems: &mut Vec<Problem>) -> Vec<Vec<PlannedNeed>> {
+    flat.vertices
+        .iter()
+        .enumerate()
+        .map(|(index, vertex)| vertex.step().map_or_else(Vec::new, |step| one(flat, index, step, problems)))
+        .collect()
+}
+
+fn one(flat: &Flat<'_>, index: usize, step: &StepDefinition, problems: &mut Vec<Problem>) -> Vec<PlannedNeed> {
+    let mut known: BTreeMap<usize, usize> = BTreeMap::new();
+    let mut ordered = Vec::with_capacity(step.needs.len());
+    for (position, need) in step.needs.iter().enumerate() {
+        let path = format!("{}.needs[{position}]", flat.vertices[index].path);
+        let Some(&needed) = flat.by_id.get(need.step.as_str()) else {
+            let mut problem = Problem::error(path, "unknown-step", format!("there is no step `{}`", need.step));
+            if problems.len() < HINTED_MAX {
+                problem.hint = did_you_mean(&need.step, flat.by_id.keys().copied().filter(|id| *id != step.id));
             }
+            problems.push(problem);
+            continue;
+        };
+        if needed == index {
+            problems.push(Problem::error(path, "self-need", format!("the step `{}` needs itself", need.step)));
+        } else if let Some(first) = known.insert(needed, position) {
+            problems.push(Problem::error(path, "duplicate-need", format!("`{}` is already in needs[{first}]", need.step)));
+        } else if !same_scope(flat, needed, index) {
+            problems.push(crosses_scopes(flat, path, index, needed));
+        } else {
+            ordered.push(PlannedNeed { index: needed, accept: accept(&need.accept) });
         }
-        edges.push(ordered);
     }
-    edges
+    ordered
+}
+
+fn same_scope(flat: &Flat<'_>, one: usize, other: usize) -> bool {
+    let (one, other) = (&flat.vertices[one], &flat.vertices[other]);
+    one.parent == other.parent && one.role == other.role
+}
+
+fn crosses_scopes(flat: &Flat<'_>, path: String, index: usize, needed: usize) -> Problem {
+    let id = |vertex: usize| &flat.vertices[vertex].id;
+    let code = "need-crosses-scopes";
+    if flat.containers(index).any(|container| container == needed) {
+        let message = format!("`{}` is the container that `{}` is in", id(needed), id(index));
+        return Problem::error(path, code, message).with_hint("remove it: the steps inside start with their container");
+    }
+    let problem = Problem::error(path, code, format!("`{}` is in another scope than `{}`", id(needed), id(index)));
+    // The container of the needed step that stands beside this one, or the other way around.
+    if let Some(beside) = flat.containers(needed).find(|&container| same_scope(flat, container, index)) {
+        return problem.with_hint(format!("need `{}`, which it is in", id(beside)));
+    }
+    if let Some(beside) = flat.containers(index).find(|&container| same_scope(flat, container, needed)) {
+        return problem.with_hint(format!("let `{}` need it, which this step is in", id(beside)));
+    }
+    problem.with_hint("steps can need only steps of the same list")
+}
+
+fn accept(ends: &[AcceptedEnd]) -> Accept {
+    if ends.is_empty() {
+        return Accept::default();
+    }
+    let skipped = ends.contains(&AcceptedEnd::Skipped);
+    Accept {
+        succeeded: ends.contains(&AcceptedEnd::Succeeded),
+        failed: ends.contains(&AcceptedEnd::Failed),
+        skipped,
+        skipped_upstream: skipped,
+    }
 }
 
 fn is_step_id(id: &str) -> bool {
@@ -108,7 +132,7 @@ fn bad_step_id(path: String, id: &str) -> Problem {
 }
 
 /// Names that people type in commands and that are parts of keys.
-fn name(path: &str, what: &str, text: &str, code: &'static str, problems: &mut Vec<Problem>) {
+pub(super) fn name(path: &str, what: &str, text: &str, code: &'static str, problems: &mut Vec<Problem>) {
     let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
     let ok = text.len() <= NAME_CHARS_MAX
         && text.starts_with(fits)
@@ -123,9 +147,13 @@ fn name(path: &str, what: &str, text: &str, code: &'static str, problems: &mut V
 }
 
 /// Names that only have to be printable on one line.
-fn word(path: &str, what: &str, text: &str, code: &'static str, problems: &mut Vec<Problem>) {
-    let ok = text.len() <= NAME_CHARS_MAX && text.chars().all(|c| c.is_ascii_graphic());
+pub(super) fn word(path: &str, what: &str, text: &str, code: &'static str, problems: &mut Vec<Problem>) {
+    let ok = !text.is_empty() && text.len() <= NAME_CHARS_MAX && text.chars().all(|c| c.is_ascii_graphic());
     if !ok {
+        if text.is_empty() {
+            problems.push(Problem::error(path, code, format!("{what} is missing")));
+            return;
+        }
         let hint = format!("printable ASCII characters without spaces, at most {NAME_CHARS_MAX}");
         problems.push(Problem::error(path, code, format!("`{}` can't be {what}", text.escape_debug())).with_hint(hint));
     }

@@ -1,89 +1,137 @@
 //! Compiles the expressions of a definition, and turns their flaws into problems.
 
-use std::{cell::Cell, collections::BTreeMap};
+use std::cell::Cell;
+use std::collections::BTreeSet;
 
 use serde_json::Value;
 
 use super::Problem;
-use super::check_graph::Ancestors;
 use super::check_names::HINTED_MAX;
-use crate::expr::{Expression, Flaw, Place, StepReference, Steps, Template};
+use super::flatten::Flat;
+use super::outputs;
+use super::reads::{Read, Reader};
+use crate::expr::{Expression, Flaw, Place, Reading, StepReference, Steps, Template};
+use crate::{Definition, Kind};
 
 /// Finds steps for expressions; stops offering hints after a while.
 struct Ids<'d> {
-    by_id: &'d BTreeMap<&'d str, usize>,
+    definition: &'d Definition,
+    flat: &'d Flat<'d>,
     hinted: Cell<usize>,
 }
 
 impl Steps for Ids<'_> {
     fn index(&self, id: &str) -> Option<usize> {
-        self.by_id.get(id).copied()
+        self.flat.by_id.get(id).copied()
     }
 
     fn ids(&self) -> Vec<&str> {
         self.hinted.set(self.hinted.get() + 1);
-        if self.hinted.get() > HINTED_MAX { Vec::new() } else { self.by_id.keys().copied().collect() }
+        if self.hinted.get() > HINTED_MAX { Vec::new() } else { self.flat.by_id.keys().copied().collect() }
+    }
+
+    fn schema(&self, reference: &StepReference) -> Option<&Value> {
+        let step = self.flat.vertices[reference.index].step()?;
+        let declared = match &step.kind {
+            Some(Kind::Signal(signal)) => self.definition.signals.get(&signal.name),
+            _ => None,
+        };
+        step.output_schema.as_ref().or(declared).or_else(|| outputs::schema(step.kind.as_ref()?))
+    }
+
+    fn input_schema(&self) -> Option<&Value> {
+        self.definition.input_schema.as_ref()
+    }
+}
+
+/// Where an expression stands.
+#[derive(Clone)]
+pub(super) struct At {
+    /// Of the step, or of what else the paths of its expressions begin with.
+    pub(super) path: String,
+    /// Who reads.
+    pub(super) reader: Reader,
+    /// What it may read.
+    pub(super) reading: Reading<'static>,
+}
+
+impl At {
+    /// The same where secrets may stand.
+    pub(super) fn with_secrets(&self) -> Self {
+        Self { reading: Reading { secrets: true, ..self.reading }, ..self.clone() }
     }
 }
 
 /// Compiles expressions, and remembers which steps they read until the graph is known.
 pub(super) struct Compiler<'d> {
+    pub(super) definition: &'d Definition,
+    pub(super) flat: &'d Flat<'d>,
+    pub(super) problems: Vec<Problem>,
+    pub(super) reads: Vec<Read>,
+    /// Names of the secrets that the current step refers to.
+    pub(super) secrets: BTreeSet<String>,
+    /// The condition of the current compensation asks whether `self.output` is there.
+    pub(super) output_guarded: bool,
     ids: Ids<'d>,
-    /// Who reads, what, and where it says so. The output of the run reads as `None`.
-    reads: Vec<(Option<usize>, StepReference, String)>,
 }
 
 impl<'d> Compiler<'d> {
-    pub(super) fn new(by_id: &'d BTreeMap<&'d str, usize>) -> Self {
-        Self { ids: Ids { by_id, hinted: Cell::new(0) }, reads: Vec::new() }
+    pub(super) fn new(definition: &'d Definition, flat: &'d Flat<'d>, problems: Vec<Problem>) -> Self {
+        let ids = Ids { definition, flat, hinted: Cell::new(0) };
+        Self { definition, flat, problems, reads: Vec::new(), secrets: BTreeSet::new(), output_guarded: false, ids }
     }
 
-    pub(super) fn expression(
-        &mut self,
-        reader: Option<usize>,
-        path: &str,
-        source: &str,
-        problems: &mut Vec<Problem>,
-    ) -> Option<Expression> {
-        match Expression::compile(source, &self.ids) {
-            Ok((expression, references)) => {
-                self.reads.extend(references.into_iter().map(|reference| (reader, reference, path.to_owned())));
+    /// Compiles a CEL source at a path below `at`, such as `.if`.
+    pub(super) fn expression(&mut self, at: &At, below: &str, source: &str) -> Option<Expression> {
+        let path = format!("{}{below}", at.path);
+        match Expression::compile(source, &self.ids, &at.reading) {
+            Ok((expression, noted)) => {
+                self.reads.extend(noted.references.into_iter().map(|what| Read { reader: at.reader, what, path: path.clone() }));
+                self.problems.extend(noted.warnings.into_iter().map(|flaw| flaw.into_problem(path.clone())));
+                if let Some(offset) = noted.unguarded_output {
+                    self.unguarded(path, offset);
+                }
+                self.output_guarded |= noted.output_guarded;
                 Some(expression)
             }
             Err(flaws) => {
-                problems.extend(flaws.into_iter().map(|flaw| problem(path.to_owned(), flaw)));
+                self.problems.extend(flaws.into_iter().map(|flaw: Flaw| flaw.into_problem(path.clone())));
                 None
             }
         }
     }
 
-    pub(super) fn template(&mut self, reader: Option<usize>, path: &str, value: &Value, problems: &mut Vec<Problem>) -> Template {
-        let (template, found) = Template::compile(value, &self.ids);
-        problems.extend(found.flaws.into_iter().map(|Place { path: below, what }| problem(format!("{path}{below}"), what)));
-        self.reads.extend(found.references.into_iter().map(|Place { path: below, what }| (reader, what, format!("{path}{below}"))));
+    /// Compiles a template at a path below `at`, such as `.with`.
+    pub(super) fn template(&mut self, at: &At, below: &str, value: &Value) -> Template {
+        let path = format!("{}{below}", at.path);
+        let (template, found) = Template::compile(value, &self.ids, &at.reading);
+        let problems = found.flaws.into_iter().map(|Place { path: inner, what }| what.into_problem(format!("{path}{inner}")));
+        self.problems.extend(problems);
+        let reads = found.references.into_iter();
+        self.reads.extend(reads.map(|Place { path: inner, what }| Read { reader: at.reader, what, path: format!("{path}{inner}") }));
+        for Place { path: inner, what } in found.unguarded_outputs {
+            self.unguarded(format!("{path}{inner}"), what);
+        }
+        self.secrets.extend(found.secrets);
         template
     }
 
-    /// Reading a step that may not have ended would make the value depend on timing.
-    pub(super) fn check_reads(self, ids: &[&str], ancestors: &mut Ancestors<'_>, problems: &mut Vec<Problem>) {
-        for (reader, reference, path) in self.reads {
-            let Some(reader) = reader else { continue };
-            if reader == reference.index || !ancestors.precedes(reference.index, reader) {
-                let step = ids[reference.index];
-                let (message, hint) = if reader == reference.index {
-                    (format!("the step `{step}` reads itself"), None)
-                } else {
-                    (
-                        format!("`{step}` may not have ended when `{}` becomes ready", ids[reader]),
-                        Some(format!("add `{step}` to its needs")),
-                    )
-                };
-                problems.push(Problem { hint, ..Problem::error(path, "not-an-ancestor", message).at(reference.offset) });
-            }
-        }
+    /// The same for a text.
+    pub(super) fn text(&mut self, at: &At, below: &str, text: &str) -> Template {
+        self.template(at, below, &Value::String(text.to_owned()))
     }
-}
 
-fn problem(path: String, flaw: Flaw) -> Problem {
-    Problem { path, offset: flaw.offset, code: flaw.code, message: flaw.message, hint: flaw.hint, warning: false }
+    fn unguarded(&mut self, path: String, offset: Option<usize>) {
+        if self.output_guarded {
+            return;
+        }
+        let message = "`self.output` is null unless the step succeeded, and a compensation runs also when that is in doubt";
+        let hint = "guard it: `has(self.output.x) ? self.output.x : null`, or give the compensation an `if`";
+        self.problems.push(Problem::error(path, "unguarded-output", message).at(offset).with_hint(hint));
+    }
+
+    pub(super) fn error(&mut self, path: String, code: &'static str, message: impl Into<String>, hint: &str) {
+        let problem = Problem::error(path, code, message);
+        self.problems.push(if hint.is_empty() { problem } else { problem.with_hint(hint) });
+    }
 }

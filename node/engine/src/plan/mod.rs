@@ -11,12 +11,18 @@ mod check_graph;
 mod check_names;
 mod critical_path;
 mod expressions;
+mod flatten;
+mod kinds;
+mod matrix;
+mod outputs;
 mod problem;
+mod reads;
 mod task;
 mod types;
 
 pub use build::plan;
 pub use builtin::{BUILTIN_QUEUE, BuiltIn, SECRET_MARKER};
+pub use matrix::{FIELDS, KINDS};
 pub use problem::Problem;
 pub(crate) use problem::did_you_mean;
 pub use task::{PlannedPool, PlannedTask, RetryPolicy};

@@ -7,10 +7,13 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::documents::{self, Document};
-use super::{Join, Run};
-use crate::expr::{BYTES_PER_ROUND, ROUNDS_MAX, Root, Scope, format_timestamp};
-use crate::{Event, EventKind, RunHead, RunStatus, StateMut, StepId, StepState, StepStatus, Timestamp, fold};
+use super::documents::{self, Document, Part};
+use super::index::{Index, Place, Standing};
+use super::instance::{Instance, ScopeId};
+use super::states::States;
+use super::{Run, View};
+use crate::expr::{BYTES_PER_ROUND, ROUNDS_MAX};
+use crate::{Event, EventKind, Plan, RunHead, SignalKey, SignalState, StateMut, StepId, StepState, Timestamp, fold};
 
 /// Decisions in the making. Copies only what they touch.
 pub(crate) struct Draft<'a> {
@@ -18,17 +21,13 @@ pub(crate) struct Draft<'a> {
     /// The instant of the current decision.
     pub(crate) now: Timestamp,
     changed: Changed<'a>,
-    joins: BTreeMap<usize, Join>,
-    /// Became ready in this decision.
-    ready: BTreeSet<usize>,
-    /// Where to go on in the run's own backlog.
-    backlog: usize,
-    open: usize,
-    leased: usize,
+    pub(crate) index: Index<'a>,
+    /// Scopes in which something changed, so that something may follow in them.
+    touched: BTreeSet<ScopeId>,
     events: Vec<Event>,
     /// Payload bytes of the events, roughly.
     bytes: usize,
-    outputs: RefCell<BTreeMap<usize, Document>>,
+    parsed: RefCell<BTreeMap<(StepId, Part), Document>>,
     /// Rounds that expressions may have taken: in all, and for the step that is being started.
     rounds: Cell<f64>,
     rounds_of_step: Cell<f64>,
@@ -38,6 +37,7 @@ struct Changed<'a> {
     run: &'a Run,
     head: RunHead,
     steps: BTreeMap<StepId, StepState>,
+    signals: BTreeMap<SignalKey, SignalState>,
 }
 
 impl StateMut for Changed<'_> {
@@ -51,6 +51,39 @@ impl StateMut for Changed<'_> {
         let run = self.run;
         Ok(self.steps.entry(id.clone()).or_insert_with(|| run.step(id).cloned().unwrap_or_default()))
     }
+
+    fn signal(&mut self, key: &SignalKey) -> Result<&mut SignalState, Infallible> {
+        let run = self.run;
+        Ok(self.signals.entry(key.clone()).or_insert_with(|| run.signal(key).cloned().unwrap_or_default()))
+    }
+}
+
+impl States for Changed<'_> {
+    fn plan(&self) -> &Plan {
+        self.run.plan()
+    }
+
+    fn head(&self) -> &RunHead {
+        &self.head
+    }
+
+    fn entry(&self, id: &StepId) -> Option<&StepState> {
+        self.steps.get(id).or_else(|| self.run.step(id))
+    }
+}
+
+impl States for Draft<'_> {
+    fn plan(&self) -> &Plan {
+        self.run.plan()
+    }
+
+    fn head(&self) -> &RunHead {
+        &self.changed.head
+    }
+
+    fn entry(&self, id: &StepId) -> Option<&StepState> {
+        self.changed.entry(id)
+    }
 }
 
 impl<'a> Draft<'a> {
@@ -58,15 +91,12 @@ impl<'a> Draft<'a> {
         Self {
             run,
             now: Timestamp::default(),
-            changed: Changed { run, head: run.head().clone(), steps: BTreeMap::new() },
-            joins: BTreeMap::new(),
-            ready: BTreeSet::new(),
-            backlog: 0,
-            open: run.open.len(),
-            leased: run.leased,
+            changed: Changed { run, head: run.head().clone(), steps: BTreeMap::new(), signals: BTreeMap::new() },
+            index: run.index.draft(),
+            touched: BTreeSet::new(),
             events: Vec::new(),
             bytes: 0,
-            outputs: RefCell::default(),
+            parsed: RefCell::default(),
             rounds: Cell::new(0.0),
             rounds_of_step: Cell::new(0.0),
         }
@@ -74,25 +104,29 @@ impl<'a> Draft<'a> {
 
     /// Adds an event, and folds it, so that what follows is decided on the state after it.
     pub(crate) fn push(&mut self, kind: EventKind) {
-        self.bytes += bytes(&kind);
+        self.bytes += kind.bytes();
         let event = Event { time: self.now, kind };
-        let before = event.step().map_or(StepStatus::Pending, |id| self.status(id));
+        let instance = event.step().and_then(|id| Instance::of(self.run.plan(), id));
+        let before = instance.map(|instance| {
+            let standing = Standing::of(&self.changed, &instance);
+            (instance, standing)
+        });
         let Ok(()) = fold(&mut self.changed, &event);
-        if let Some(id) = event.step()
-            && let Some(index) = self.run.plan().index(id)
-            && let Some(state) = self.changed.steps.get(id)
-        {
-            self.open = self.open + usize::from(state.status.is_open()) - usize::from(before.is_open());
-            self.leased = self.leased + usize::from(state.status == StepStatus::Leased) - usize::from(before == StepStatus::Leased);
-            if state.status.is_final() && !before.is_final() {
-                for &dependent in &self.run.plan().steps[index].dependents {
-                    let join = self.joins.entry(dependent).or_insert_with(|| self.run.joins[dependent]);
-                    if join.settle(state) {
-                        self.ready.insert(dependent);
-                    }
-                }
+        if let Some((instance, _)) = &before {
+            for part in [Part::Output, Part::Items] {
+                self.parsed.get_mut().remove(&(instance.id.clone(), part));
             }
+            self.touched.insert(instance.scope.clone());
+            if instance.step.kind.is_container() {
+                self.touched.insert(Some(instance.id.clone()));
+            }
+            if let Some(undone) = instance.id.undoes() {
+                self.touched.insert(Some(undone));
+            }
+        } else {
+            self.touched.insert(None);
         }
+        self.index.follow(&self.changed, &event, self.changed.head.seq, before);
         self.events.push(event);
     }
 
@@ -100,51 +134,50 @@ impl<'a> Draft<'a> {
         &self.changed.head
     }
 
-    pub(crate) fn is_running(&self) -> bool {
-        self.head().status == RunStatus::Running
-    }
-
-    /// The entry of a step, if it was started.
+    /// The entry of a step, if it was started; in whatever generation.
     pub(crate) fn step(&self, id: &StepId) -> Option<&StepState> {
-        self.changed.steps.get(id).or_else(|| self.run.step(id))
+        self.entry(id)
     }
 
-    fn status(&self, id: &StepId) -> StepStatus {
-        self.step(id).map_or(StepStatus::Pending, |state| state.status)
+    /// The digest of the definition that the run goes on with.
+    pub(crate) fn digest(&self) -> [u8; 32] {
+        self.head().migrated.as_ref().map_or(self.run.info().digest, |migrated| migrated.digest)
     }
 
-    /// True if a need of the step ended in a way that the step does not accept.
-    pub(crate) fn is_blocked(&self, index: usize) -> bool {
-        self.joins.get(&index).unwrap_or(&self.run.joins[index]).blocked
+    /// The entry of a signal.
+    pub(crate) fn signal(&self, key: &SignalKey) -> Option<&SignalState> {
+        self.changed.signals.get(key).or_else(|| self.run.signal(key))
     }
 
-    /// The next step that is ready and was not started, in plan order.
-    pub(crate) fn take_ready(&mut self) -> Option<usize> {
-        let waiting = self.run.ready.range(self.backlog..).next().copied();
-        match (self.ready.first().copied(), waiting) {
-            (None, None) => None,
-            (Some(new), waiting) if waiting.is_none_or(|waiting| new < waiting) => self.ready.pop_first(),
-            (_, waiting) => {
-                self.backlog = waiting? + 1;
-                waiting
-            }
-        }
+    /// What the expressions of a step see.
+    pub(crate) fn view(&self, instance: &Instance<'_>) -> View<'_, 'a> {
+        let within = if instance.item.is_some() { Some(instance.id.clone()) } else { instance.within() };
+        View { draft: self, within, undoes: instance.id.undoes(), given: None }
     }
 
-    /// Started and not ended, in plan order.
-    pub(crate) fn open_steps(&self) -> Vec<usize> {
-        let plan = self.run.plan();
-        let touched = self.changed.steps.keys().filter_map(|id| plan.index(id));
-        let candidates: BTreeSet<usize> = self.run.open.iter().copied().chain(touched).collect();
-        candidates.into_iter().filter(|&index| self.status(&plan.steps[index].id).is_open()).collect()
+    /// What the expressions of the run see.
+    pub(crate) fn view_of_run(&self) -> View<'_, 'a> {
+        View { draft: self, within: None, undoes: None, given: None }
     }
 
-    pub(crate) fn open_count(&self) -> usize {
-        self.open
+    /// The next step that may begin.
+    pub(crate) fn next_ready(&self) -> Option<Place> {
+        self.index.ready.first().cloned()
     }
 
-    pub(crate) fn leased_count(&self) -> usize {
-        self.leased
+    /// The next scope in which something may follow.
+    pub(crate) fn take_touched(&mut self) -> Option<ScopeId> {
+        // Inner scopes first: what they come to is news for the outer ones.
+        self.touched.pop_last()
+    }
+
+    /// Something may follow in a scope, though nothing happened.
+    pub(crate) fn touch(&mut self, scope: ScopeId) {
+        self.touched.insert(scope);
+    }
+
+    pub(crate) fn has_any_open(&self) -> bool {
+        self.index.open.first().is_some()
     }
 
     pub(crate) fn bytes(&self) -> usize {
@@ -166,56 +199,7 @@ impl<'a> Draft<'a> {
         std::mem::take(&mut self.events)
     }
 
-    fn spend_parsing(&self, state: &StepState) -> Result<(), String> {
-        self.spend(state.output.as_ref().map_or(0.0, |output| output.data.len() as f64 / BYTES_PER_ROUND))
-    }
-
-    fn output(&self, index: usize) -> Document {
-        let id = &self.run.plan().steps[index].id;
-        match (self.changed.steps.get(id), self.run.step(id)) {
-            (Some(state), _) => {
-                if let Some(document) = self.outputs.borrow().get(&index) {
-                    return document.clone();
-                }
-                self.spend_parsing(state)?;
-                self.outputs.borrow_mut().entry(index).or_insert_with(|| documents::output(state)).clone()
-            }
-            (None, Some(state)) => {
-                if !self.run.documents.has_output(index) {
-                    self.spend_parsing(state)?;
-                }
-                self.run.documents.output(index, state)
-            }
-            (None, None) => Ok(Arc::new(Value::Null)),
-        }
-    }
-}
-
-impl Scope for Draft<'_> {
-    fn document(&self, root: Root) -> Document {
-        let state = |index: usize| self.step(&self.run.plan().steps[index].id);
-        match root {
-            Root::Input => self.run.documents.input(self.run.info()),
-            Root::Run => self.run.documents.run(self.run.info(), self.started_at()),
-            Root::Now => Ok(Arc::new(Value::String(format_timestamp(self.now)))),
-            Root::Output(index) => self.output(index),
-            Root::Status(index) => Ok(Arc::new(Value::from(state(index).map_or(StepStatus::Pending, |state| state.status).name()))),
-            Root::Error(index) => Ok(Arc::new(state(index).map_or(Value::Null, documents::error))),
-            Root::RunStatus | Root::RunError | Root::Item(_) | Root::Index(_) | Root::Signal | Root::This | Root::Named(_) => {
-                Err("it is not available here".to_owned())
-            }
-        }
-    }
-
-    fn now(&self) -> Timestamp {
-        self.now
-    }
-
-    fn started_at(&self) -> Timestamp {
-        self.head().started_at
-    }
-
-    fn spend(&self, rounds: f64) -> Result<(), String> {
+    pub(super) fn spend(&self, rounds: f64) -> Result<(), String> {
         self.rounds.set(self.rounds.get() + rounds);
         self.rounds_of_step.set(self.rounds_of_step.get() + rounds);
         if self.rounds_of_step.get() > ROUNDS_MAX {
@@ -223,20 +207,43 @@ impl Scope for Draft<'_> {
         }
         Ok(())
     }
-}
 
-/// Roughly what an event takes in the log.
-fn bytes(kind: &EventKind) -> usize {
-    let payload = match kind {
-        EventKind::RunStarted(info) => Some(&info.input),
-        EventKind::StepQueued { input, .. } | EventKind::StepLeased { input, .. } => input.as_ref(),
-        EventKind::StepCheckpointed { checkpoint, .. } => Some(checkpoint),
-        EventKind::StepEnded { output, .. } | EventKind::RunEnded { output, .. } => output.as_ref(),
-        EventKind::AttemptEnded { .. }
-        | EventKind::StepWaiting { .. }
-        | EventKind::StepCancelRequested { .. }
-        | EventKind::RunFailing { .. }
-        | EventKind::RunCancelRequested { .. } => None,
-    };
-    100 + payload.map_or(0, |payload| payload.data.len())
+    pub(super) fn spend_parsing(&self, state: &StepState) -> Result<(), String> {
+        let payloads = [&state.output, &state.input, &state.checkpoint];
+        let bytes: usize = payloads.into_iter().flatten().map(|payload| payload.data.len()).sum();
+        self.spend(bytes as f64 / BYTES_PER_ROUND)
+    }
+
+    /// A document of a step, parsed at most once.
+    pub(super) fn document(&self, id: &StepId, part: Part, state: &StepState) -> Document {
+        let is_recorded = !self.changed.steps.contains_key(id);
+        if is_recorded && let Some(document) = self.run.documents.known(id, part) {
+            return document;
+        }
+        let key = (id.clone(), part);
+        if let Some(document) = self.parsed.borrow().get(&key) {
+            return document.clone();
+        }
+        let payload = match part {
+            Part::Output => &state.output,
+            Part::Items => &state.input,
+        };
+        self.spend(payload.as_ref().map_or(0.0, |payload| payload.data.len() as f64 / BYTES_PER_ROUND))?;
+        let document = match part {
+            Part::Output => documents::output(state),
+            Part::Items => documents::items(state),
+        };
+        if is_recorded {
+            self.run.documents.keep(id, part, &document);
+        }
+        self.parsed.borrow_mut().insert(key, document.clone());
+        document
+    }
+
+    /// A JSON payload that comes with a command.
+    pub(crate) fn parse(&self, payload: Option<&crate::Payload>, what: &str) -> Document {
+        let Some(payload) = payload else { return Ok(Arc::new(Value::Null)) };
+        self.spend(payload.data.len() as f64 / BYTES_PER_ROUND)?;
+        documents::parse(payload, what)
+    }
 }

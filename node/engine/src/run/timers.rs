@@ -1,11 +1,18 @@
 //! What wakes a run and its steps, derived from the state: the index of timers holds exactly these.
 
-use crate::{RunHead, StepState, StepStatus, TimerKind, Timestamp};
+use crate::{RunHead, RunStatus, StepState, StepStatus, TimerKind, Timestamp};
 
 impl RunHead {
-    /// The run's own timer.
-    pub fn timer(&self) -> Option<(TimerKind, Timestamp)> {
-        self.deadline.map(|deadline| (TimerKind::RunTimeout, deadline))
+    /// The run's own timers.
+    pub fn timers(&self) -> impl Iterator<Item = (TimerKind, Timestamp)> {
+        let slot = self.slot.as_ref().filter(|_| self.status == RunStatus::Queued).and_then(|slot| slot.deadline);
+        [
+            (TimerKind::RunTimeout, self.deadline),
+            (TimerKind::CompensationTimeout, self.compensation_deadline),
+            (TimerKind::SlotTimeout, slot),
+        ]
+        .into_iter()
+        .filter_map(|(kind, time)| time.map(|time| (kind, time)))
     }
 }
 
@@ -22,7 +29,7 @@ impl StepStatus {
     /// True if the step was started and has not ended.
     pub fn is_open(self) -> bool {
         match self {
-            Self::Queued | Self::Leased | Self::Waiting | Self::BackingOff => true,
+            Self::Queued | Self::Leased | Self::Waiting | Self::BackingOff | Self::Running | Self::Awaiting => true,
             Self::Pending | Self::Succeeded | Self::Failed | Self::Skipped | Self::Cancelled => false,
         }
     }
@@ -39,6 +46,8 @@ impl StepStatus {
             Self::Failed => "failed",
             Self::Skipped => "skipped",
             Self::Cancelled => "cancelled",
+            Self::Running => "running",
+            Self::Awaiting => "awaiting",
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use crate::expr::{EvaluationError, Expression, Root, Scope, Steps, Template};
+use crate::expr::{EvaluationError, Expression, Reading, Root, Scope, StepReference, Steps, Template};
 use crate::{Timestamp, failure_type};
 
 struct OneStep;
@@ -17,6 +17,14 @@ impl Steps for OneStep {
 
     fn ids(&self) -> Vec<&str> {
         vec!["a"]
+    }
+
+    fn schema(&self, _step: &StepReference) -> Option<&Value> {
+        None
+    }
+
+    fn input_schema(&self) -> Option<&Value> {
+        None
     }
 }
 
@@ -52,7 +60,7 @@ impl Scope for Documents {
 }
 
 fn evaluate(source: &str, input: Value) -> Result<Value, EvaluationError> {
-    let (expression, _) = Expression::compile(source, &OneStep).unwrap_or_else(|flaws| panic!("{source}: {flaws:?}"));
+    let (expression, _) = Expression::compile(source, &OneStep, &Reading::RUN).unwrap_or_else(|flaws| panic!("{source}: {flaws:?}"));
     expression.evaluate(&Documents { input, output: Value::Null })
 }
 
@@ -61,7 +69,7 @@ fn reason(source: &str, input: Value) -> String {
 }
 
 fn render(template: Value, input: Value) -> Result<Value, EvaluationError> {
-    let (template, found) = Template::compile(&template, &OneStep);
+    let (template, found) = Template::compile(&template, &OneStep, &Reading::RUN);
     assert!(found.flaws.is_empty(), "{found:?}");
     template.render(&Documents { input, output: Value::Null })
 }
@@ -93,7 +101,7 @@ fn arithmetic_promotes_int_to_double() {
 
 #[test]
 fn integers_are_never_divided_silently() {
-    assert!(Expression::compile("7 / 2", &OneStep).is_err_and(|flaws| flaws[0].code == "int-division"));
+    assert!(Expression::compile("7 / 2", &OneStep, &Reading::RUN).is_err_and(|flaws| flaws[0].code == "int-division"));
     assert!(reason("input.a / 2", json!({"a": 7})).contains("drop the remainder"));
     assert_eq!(evaluate("double(input.a) / 2", json!({"a": 7})).unwrap(), json!(3.5));
 }
@@ -199,23 +207,23 @@ fn a_value_larger_than_a_payload_is_refused() {
 
 #[test]
 fn sources_are_bounded() {
-    let code = |source: &str| Expression::compile(source, &OneStep).unwrap_err()[0].code;
+    let code = |source: &str| Expression::compile(source, &OneStep, &Reading::RUN).unwrap_err()[0].code;
     assert_eq!(code(&"1".repeat(5_000)), "expression-too-long");
     assert_eq!(code(&vec!["1"; 200].join(" + ")), "expression-too-deep");
     assert_eq!(code(&format!("{}1{}", "(".repeat(500), ")".repeat(500))), "bad-expression");
     assert_eq!(code(""), "bad-expression");
-    assert!(Expression::compile(&vec!["input.a"; 300].join(" && "), &OneStep).is_ok(), "long conditions are fine");
+    assert!(Expression::compile(&vec!["input.a"; 300].join(" && "), &OneStep, &Reading::RUN).is_ok(), "long conditions are fine");
 }
 
 #[test]
 fn positions_are_bytes_of_the_source() {
-    let flaws = Expression::compile("'ü' == input.x && nope", &OneStep).unwrap_err();
+    let flaws = Expression::compile("'ü' == input.x && nope", &OneStep, &Reading::RUN).unwrap_err();
     assert_eq!((flaws[0].code, flaws[0].offset), ("unknown-root", Some(19)));
-    let flaws = Expression::compile("'ü' == steps.b.output", &OneStep).unwrap_err();
+    let flaws = Expression::compile("'ü' == steps.b.output", &OneStep, &Reading::RUN).unwrap_err();
     assert_eq!((flaws[0].code, flaws[0].offset), ("unknown-step", Some(8)));
-    let flaws = Expression::compile("'ü' ==\n 'ä' + lower(input.x)", &OneStep).unwrap_err();
+    let flaws = Expression::compile("'ü' ==\n 'ä' + lower(input.x)", &OneStep, &Reading::RUN).unwrap_err();
     assert_eq!((flaws[0].code, flaws[0].offset), ("unknown-function", Some(16)));
-    let flaws = Expression::compile("'ü' == ", &OneStep).unwrap_err();
+    let flaws = Expression::compile("'ü' == ", &OneStep, &Reading::RUN).unwrap_err();
     assert_eq!((flaws[0].code, flaws[0].offset), ("bad-expression", Some(8)));
 }
 
@@ -309,7 +317,7 @@ proptest! {
     /// Any text is compiled or refused, any compiled text has a value or an error, twice the same.
     #[test]
     fn no_source_panics(source in source(), input in json_value(), output in json_value()) {
-        if let Ok((expression, _)) = Expression::compile(&source, &OneStep) {
+        if let Ok((expression, _)) = Expression::compile(&source, &OneStep, &Reading::RUN) {
             let documents = Documents { input, output };
             prop_assert_eq!(expression.evaluate(&documents), expression.evaluate(&documents));
             let _ = expression.evaluate_bool(&documents);
@@ -318,14 +326,14 @@ proptest! {
 
     #[test]
     fn any_text_is_compiled_or_refused(source in "\\PC{0,40}") {
-        let _ = Expression::compile(&source, &OneStep);
+        let _ = Expression::compile(&source, &OneStep, &Reading::RUN);
     }
 
     /// A document without `${` renders to itself.
     #[test]
     fn literals_stay(value in json_value()) {
         let text = value.to_string();
-        let (template, found) = Template::compile(&value, &OneStep);
+        let (template, found) = Template::compile(&value, &OneStep, &Reading::RUN);
         if !text.contains("${") {
             prop_assert!(found.flaws.is_empty());
             let documents = Documents { input: Value::Null, output: Value::Null };
@@ -342,10 +350,10 @@ proptest! {
 }
 
 #[test]
-fn references_are_reported_for_each_step_that_is_read() {
-    let (_, references) = Expression::compile("steps.a.output.x == steps.a.status || has(steps.a.error)", &OneStep).unwrap();
-    assert_eq!(references.len(), 3);
-    assert_eq!(references[1].offset, Some(20));
+fn noted_are_reported_for_each_step_that_is_read() {
+    let (_, noted) = Expression::compile("steps.a.output.x == steps.a.status || has(steps.a.error)", &OneStep, &Reading::RUN).unwrap();
+    assert_eq!(noted.references.len(), 3);
+    assert_eq!(noted.references[1].offset, Some(20));
 }
 
 /// Actors run on threads with a stack of 2 MiB; half of it must do for the deepest expression that is accepted.
@@ -373,7 +381,7 @@ fn the_deepest_expressions_fit_on_a_small_stack() {
     let work = move || {
         let mut compiled = 0;
         for source in &sources {
-            if let Ok((expression, _)) = Expression::compile(source, &OneStep) {
+            if let Ok((expression, _)) = Expression::compile(source, &OneStep, &Reading::RUN) {
                 compiled += 1;
                 let _ = expression.evaluate(&Documents { input: json!({"l": [1, 2], "n": 1}), output: Value::Null });
             }

@@ -3,81 +3,150 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::world::{Replica, World};
-use crate::{EventKind, Run, RunStatus, StepId, StepStatus, Token, fold};
+use crate::{EventKind, Owed, PlannedKind, Run, RunStatus, StepId, StepState, StepStatus, Token, fold};
 
 pub(super) fn check(world: &World) {
     let run = &world.run;
     assert_eq!(run.head(), &world.replica.head, "fold and the working state agree");
     assert_eq!(run.steps(), &world.replica.steps, "fold and the working state agree");
+    assert_eq!(run.signals(), &world.replica.signals, "fold and the working state agree");
     assert_eq!(run.head().seq, world.events.len() as u64);
 
-    let loaded = Run::load(run.info().clone(), run.head().clone(), run.steps().clone(), run.plan().clone());
-    assert!(loaded.derived() == run.derived(), "what follows from the state can be rebuilt:\n{:?}\n{:?}", loaded.derived(), run.derived());
+    let loaded = Run::load(run.info().clone(), run.head().clone(), run.steps().clone(), run.signals().clone(), run.plan().clone());
+    assert!(loaded.derived() == run.derived(), "what follows from the state can be rebuilt:\n{:#?}\n{:#?}", loaded.derived(), run.derived());
 
-    let ended = run.steps().values().filter(|state| state.status.is_final()).count();
+    let ended = run.steps().iter().filter(|(id, state)| id.is_plain() && state.status.is_final()).count();
     assert_eq!(run.head().steps_ended as usize, ended);
+    let unread = run.signals().values().filter(|signal| signal.consumed_by.is_none()).count();
+    assert_eq!(run.head().signals_unread as usize, unread);
+    let bound = run.steps().values().filter(|state| state.no_return).count();
+    assert_eq!(run.head().no_return as usize, bound);
     for (id, state) in run.steps() {
-        assert_eq!(state.lease.is_some(), state.status == StepStatus::Leased, "{id}: {state:?}");
-        assert_eq!(state.due.is_some(), matches!(state.status, StepStatus::Waiting | StepStatus::BackingOff), "{id}: {state:?}");
-        assert!(state.failures <= state.attempt && state.checkpoint_attempt <= state.attempt, "{id}: {state:?}");
-        assert_ne!(state.status, StepStatus::Pending, "{id}: no entry without a start");
-        if state.status.is_final() {
-            assert_eq!(state.timers().count(), 0, "{id}: {state:?}");
-            assert!(state.ended_at.is_some() && state.input.is_none() && state.checkpoint.is_none(), "{id}: {state:?}");
-        }
+        entry(run, id, state);
     }
     wakers(run);
     history(world);
 }
 
-/// Nothing is orphaned: a run that has not ended has an open step, and each open step has something that will wake it.
+fn entry(run: &Run, id: &StepId, state: &StepState) {
+    assert_eq!(state.lease.is_some(), state.status == StepStatus::Leased, "{id}: {state:?}");
+    assert_eq!(state.due.is_some(), matches!(state.status, StepStatus::Waiting | StepStatus::BackingOff), "{id}: {state:?}");
+    assert!(state.failures <= state.attempt && state.checkpoint_attempt <= state.attempt, "{id}: {state:?}");
+    assert!(run.planned(id).is_some(), "{id} is in the plan");
+    if state.status.is_final() {
+        assert_eq!(state.timers().count(), 0, "{id}: {state:?}");
+        assert!(state.ended_at.is_some(), "{id}: {state:?}");
+        if state.end_seq == 0 {
+            assert!(state.input.is_none() && state.checkpoint.is_none(), "{id}: {state:?}");
+        }
+    }
+}
+
+/// Nothing is orphaned: a run that has not ended waits for something, and each open step has something that will wake it.
 fn wakers(run: &Run) {
     let status = run.head().status;
     if status.is_final() {
         assert_eq!(run.open_steps().count(), 0, "an ended run has nothing open");
-        assert_eq!(run.head().timer(), None);
+        assert_eq!(run.head().timers().count(), 0);
         return;
     }
-    assert!(run.open_steps().count() > 0, "a run that goes on waits for something");
-    for (step, state) in run.open_steps() {
+    match status {
+        RunStatus::Queued => assert!(run.head().owes().any(|owed| owed == Owed::AcquireSlot)),
+        // Waits for people.
+        RunStatus::NeedsAttention => assert!(run.head().attention.is_some()),
+        _ => assert!(run.open_steps().count() > 0, "a run that goes on waits for something: {:?}\n{:#?}", run.head(), run.derived()),
+    }
+    for (id, state) in run.open_steps() {
         match state.status {
-            StepStatus::Queued => assert!(state.schedule_deadline.is_some(), "{}", step.id),
+            StepStatus::Queued => assert!(state.schedule_deadline.is_some(), "{id}"),
             StepStatus::Leased => {
                 let lease = state.lease.as_ref().unwrap();
-                assert!(lease.attempt_deadline.is_some() && lease.duration.0 > 0, "{}", step.id);
+                assert!(lease.attempt_deadline.is_some() && lease.duration.0 > 0, "{id}");
             }
-            StepStatus::Waiting | StepStatus::BackingOff => assert!(state.due.is_some(), "{}", step.id),
-            StepStatus::Pending | StepStatus::Succeeded | StepStatus::Failed | StepStatus::Skipped | StepStatus::Cancelled => {
-                panic!("{} is not open", step.id)
+            StepStatus::Waiting | StepStatus::BackingOff => assert!(state.due.is_some(), "{id}"),
+            StepStatus::Awaiting => {
+                assert!(matches!(run.planned(id).unwrap().kind, PlannedKind::Signal(_) | PlannedKind::Approval(_)), "{id}");
             }
-        }
-        if matches!(status, RunStatus::Failing | RunStatus::Cancelling) {
-            assert!(
-                state.status == StepStatus::Leased && state.cancel_deadline.is_some(),
-                "{}: only live attempts hold up the end",
-                step.id
-            );
+            StepStatus::Running if state.child.is_some() => {
+                let child = state.child.as_ref().unwrap();
+                assert!(child.ended.is_none() && (child.started || state.owes().is_some()), "{id}: {child:?}");
+            }
+            // A container: something in it, or its compensation, is open.
+            StepStatus::Running => {
+                let inside = run.open_steps().any(|(other, _)| is_inside(run, other, id) || other.undoes().as_ref() == Some(id));
+                assert!(inside || status == RunStatus::NeedsAttention, "{id} waits for something in it: {state:?}\n{:#?}", run.derived());
+            }
+            StepStatus::Succeeded | StepStatus::Failed | StepStatus::Cancelled => assert!(state.scope.is_some(), "{id} is being undone"),
+            StepStatus::Pending | StepStatus::Skipped => panic!("{id} is not open"),
         }
     }
+}
+
+/// True if an entry is somewhere inside of a container or item.
+fn is_inside(run: &Run, id: &StepId, container: &StepId) -> bool {
+    let plan = run.plan();
+    let mut next = Some(id.clone());
+    while let Some(id) = next {
+        if id == *container {
+            return true;
+        }
+        next = match id.as_item() {
+            Some((container, _)) => Some(container),
+            None => {
+                let planned = plan.step(&StepId::from(id.planned())).unwrap();
+                match planned.parent.map(|parent| &plan.steps[parent]) {
+                    None => None,
+                    Some(parent) if matches!(parent.kind, PlannedKind::Group(_)) => {
+                        Some(id.within().map_or(parent.id.clone(), |within| StepId::from(format!("{within}.{}", parent.id).as_str())))
+                    }
+                    Some(_) => id.within(),
+                }
+            }
+        };
+    }
+    false
 }
 
 /// Order, uniqueness and tokens, over the whole history.
 fn history(world: &World) {
     let plan = world.run.plan();
-    let mut ended: BTreeSet<StepId> = BTreeSet::new();
-    let mut seen: BTreeSet<StepId> = BTreeSet::new();
+    let mut ended: BTreeMap<StepId, u64> = BTreeMap::new();
+    let mut begun: BTreeSet<StepId> = BTreeSet::new();
     let mut last = Token(0);
     let mut run_ended = false;
     for (position, event) in world.events.iter().enumerate() {
         let seq = position as u64 + 1;
-        assert!(!run_ended, "nothing follows the end of a run");
-        if let Some(id) = event.step() {
-            assert!(!ended.contains(id), "nothing follows the end of step {id}");
-            if seen.insert(id.clone()) {
-                for need in &plan.step(id).unwrap().needs {
+        if let EventKind::StepReopened { step, .. } | EventKind::ScopeReopened { step } = &event.kind {
+            ended.remove(step);
+            begun.remove(step);
+            continue;
+        }
+        match &event.kind {
+            EventKind::RunReopened { .. } => run_ended = false,
+            EventKind::Repaired { .. }
+            | EventKind::RunCancelRequested { .. }
+            | EventKind::RunAnnotated { .. }
+            | EventKind::ParentNotified
+            | EventKind::SlotReleased
+            | EventKind::ChildEnded { .. } => {}
+            _ => assert!(!run_ended, "nothing follows the end of a run: {event:?}"),
+        }
+        let about_scope = matches!(
+            event.kind,
+            EventKind::PhaseChanged { .. } | EventKind::Repaired { .. } | EventKind::AttentionRequested { .. } | EventKind::ChildEnded { .. }
+        );
+        if let Some(id) = event.step().filter(|_| !about_scope) {
+            assert!(!ended.contains_key(id), "nothing follows the end of step {id}: {event:?}");
+            if begun.insert(id.clone()) && id.as_item().is_none() && id.undoes().is_none() {
+                let step = plan.step(&StepId::from(id.planned())).unwrap();
+                for need in &step.needs {
                     let need = &plan.steps[need.index].id;
-                    assert!(ended.contains(need), "{id} waits for {need}");
+                    let need = id.within().map_or(need.clone(), |within| StepId::from(format!("{within}.{need}").as_str()));
+                    assert!(ended.contains_key(&need), "{id} waits for {need}");
                 }
+            }
+            if let Some(undone) = id.undoes().filter(|_| !matches!(event.kind, EventKind::StepEnded { .. })) {
+                assert!(ended.contains_key(&undone) || world.run.planned(&undone).unwrap().kind.is_container(), "{id} undoes what has ended");
             }
         }
         match &event.kind {
@@ -86,16 +155,10 @@ fn history(world: &World) {
                 assert!(*token > last, "tokens rise");
                 last = *token;
             }
-            EventKind::StepEnded { step, .. } => assert!(ended.insert(step.clone()), "one outcome per step"),
+            EventKind::StepEnded { step, .. } => assert!(ended.insert(step.clone(), seq).is_none(), "one outcome per step"),
             EventKind::RunEnded { .. } => run_ended = true,
             EventKind::RunStarted(_) => assert_eq!(seq, 1),
-            EventKind::StepQueued { .. }
-            | EventKind::StepCheckpointed { .. }
-            | EventKind::AttemptEnded { .. }
-            | EventKind::StepWaiting { .. }
-            | EventKind::StepCancelRequested { .. }
-            | EventKind::RunFailing { .. }
-            | EventKind::RunCancelRequested { .. } => {}
+            _ => {}
         }
     }
 }
@@ -108,15 +171,14 @@ pub(super) fn prefixes(world: &World) {
         for event in before {
             let Ok(()) = fold(&mut replica, event);
         }
-        let stored = (replica.head.clone(), replica.steps.clone());
-        let mut run =
-            Run::load(world.run.info().clone(), stored.0, stored.1.into_iter().collect::<BTreeMap<_, _>>(), world.run.plan().clone());
+        let stored = replica.clone();
+        let mut run = Run::load(world.run.info().clone(), stored.head, stored.steps, stored.signals, world.run.plan().clone());
         for event in after {
             run.apply(event);
             let Ok(()) = fold(&mut replica, event);
         }
         assert_eq!(replica, world.replica);
-        assert_eq!((run.head(), run.steps()), (&replica.head, &replica.steps));
-        assert!(run.derived() == world.run.derived(), "cut at {cut}");
+        assert_eq!((run.head(), run.steps(), run.signals()), (&replica.head, &replica.steps, &replica.signals));
+        assert!(run.derived() == world.run.derived(), "cut at {cut}: {:#?}\n{:#?}", run.derived(), world.run.derived());
     }
 }

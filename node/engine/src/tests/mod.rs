@@ -1,5 +1,6 @@
 //! Tests of the engine as a whole: recorded scripts, random runs, and large plans.
 
+mod definition;
 mod language;
 mod laws;
 mod properties;

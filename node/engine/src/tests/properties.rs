@@ -183,7 +183,7 @@ impl World {
                     self.act(&Command::FireTimer { step: Some(step), kind: TimerKind::Due, due }).expect_err("timers are never early");
                 }
             }
-            Move::Cancel => drop(self.act(&Command::Cancel { principal: Principal::default(), reason: "test".to_owned() })),
+            Move::Cancel => drop(self.act(&Command::Cancel { principal: Principal::default(), reason: "test".to_owned(), compensate: true })),
             Move::Terminate => drop(self.act(&Command::Terminate { principal: Principal::default(), reason: "test".to_owned() })),
             Move::Advance => drop(self.act(&Command::Advance)),
         }

@@ -7,12 +7,13 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::definition::add;
 use super::show;
 use super::world::{START, World, worker};
 use crate::expr::parse_duration;
 use crate::{
-    Command, Definition, Failure, Kind, Millis, Outcome, Payload, Principal, RetryDefinition, RunInfo, RunUid, StepDefinition, StepId,
-    TaskDefinition, TimerKind, Timestamp, Token, Wait, plan,
+    Command, ConcurrencyDefinition, Definition, Failure, Millis, OnConflict, OnFailure, Outcome, Parent, Payload, PlanRef, Principal, Run, RunInfo,
+    RunStatus, RunUid, StepId, TimerKind, Timestamp, Token, plan,
 };
 
 /// Runs the blocks of one script.
@@ -36,7 +37,9 @@ impl Script {
         match words[0].as_str() {
             "workflow" => self.workflow(&args),
             "label" => drop(self.labels.insert(args.at(0).to_owned(), args.at(1).to_owned())),
-            "step" => self.definition.steps.push(step(&args)),
+            "step" => add(&mut self.definition.steps, &args),
+            "finally" => add(&mut self.definition.finally, &args),
+            "attention" => add(&mut self.definition.on_attention, &args),
             "plan" => return self.plan(),
             "worker" => self.worker(&args),
             "start" => {
@@ -48,6 +51,10 @@ impl Script {
             "seed" => self.world().seed = args.at(0).parse().unwrap(),
             "show" => return show::run(&self.world().run),
             "timers" => return self.timers(),
+            "owes" => return self.owes(),
+            "unverified_allowed" => self.world().allow_unverified = true,
+            "redefine" => self.definition = Definition { name: "test".to_owned(), ..Definition::default() },
+            "replan" => self.replan(),
             "history" => return self.history(),
             "fire" if args.positional.is_empty() => return self.fire_next(),
             other => {
@@ -59,15 +66,62 @@ impl Script {
     }
 
     fn parse(&mut self, word: &str, args: &Args) -> Command {
-        let principal = || Principal { subject: "ann".to_owned(), ..Principal::default() };
+        let principal = || Principal {
+            subject: args.get("by").unwrap_or("ann").to_owned(),
+            roles: args.get("roles").map(|roles| roles.split(',').map(str::to_owned).collect()).unwrap_or_default(),
+            issuer: String::new(),
+            verified: !args.flag("unverified"),
+        };
         let reason = plain(args.at(0));
         match word {
-            "cancel" => return Command::Cancel { principal: principal(), reason },
+            "cancel" => return Command::Cancel { principal: principal(), reason, compensate: !args.flag("no_compensate") },
             "terminate" => return Command::Terminate { principal: principal(), reason },
             "advance" => return Command::Advance,
+            "pause" => return Command::Pause { principal: principal(), reason },
+            "resume" => return Command::Resume { principal: principal(), reason },
+            "retry" => return Command::Retry { principal: principal(), reason },
+            "compensate" => return Command::Compensate { principal: principal(), reason, notify: None },
+            "note" => return Command::Annotate { principal: principal(), text: reason },
+            "granted" => return Command::SlotGranted,
+            "denied" => return Command::SlotDenied { reason },
+            "released" => return Command::SlotReleased,
+            "notified" => return Command::ParentNotified,
+            "signal" => {
+                let id = args.get("id").unwrap_or("s1").to_owned();
+                let payload = args.positional.get(1).map(|text| payload(text));
+                return Command::Signal { name: args.at(0).to_owned(), id, payload, principal: principal() };
+            }
+            "migrate" => {
+                let plan = PlanRef(Arc::new(plan(&self.definition).unwrap()));
+                return Command::Migrate { version: 2, digest: [2; 32], plan, principal: principal(), reason };
+            }
             _ => {}
         }
         let step = StepId::from(args.at(0));
+        let reason = plain(args.at(1));
+        let child = self.world().run.step(&step).and_then(|state| state.child.as_ref()).map(|child| child.uid).unwrap_or_default();
+        match word {
+            "approve" | "reject" => return Command::Approve { step, approve: word == "approve", principal: principal(), reason },
+            "restart" => return Command::RestartFrom { step, principal: principal(), reason },
+            "skip" => return Command::Skip { step, output: args.get("output").map(payload), principal: principal(), reason },
+            "child_started" => return Command::ChildStarted { step, child },
+            "child_refused" => {
+                let failure = Failure { message: reason, non_retryable: true, ..Failure::default() };
+                return Command::ChildRefused { step, child, failure };
+            }
+            "child_ok" => {
+                let output = args.positional.get(1).map(|text| payload(text));
+                return Command::ChildEnded { step, child, status: RunStatus::Succeeded, output, failure: None };
+            }
+            "child_cancelled" => {
+                return Command::ChildEnded { step, child, status: RunStatus::Cancelled, output: None, failure: None };
+            }
+            "child_failed" => {
+                let failure = Some(Failure { kind: "Broken".to_owned(), message: reason, ..Failure::default() });
+                return Command::ChildEnded { step, child, status: RunStatus::Failed, output: None, failure };
+            }
+            _ => {}
+        }
         let mut attempt = self.world().attempt(&step);
         attempt.attempt = args.get("attempt").map_or(attempt.attempt, |text| text.parse().unwrap());
         attempt.token = args.get("token").map_or(attempt.token, |text| Token(text.parse().unwrap()));
@@ -98,10 +152,26 @@ impl Script {
     }
 
     fn workflow(&mut self, args: &Args) {
-        self.definition.timeout = args.get("timeout").map(duration);
-        self.definition.output = args.get("output").map(json);
+        let definition = &mut self.definition;
+        definition.timeout = args.get("timeout").map(duration);
+        definition.compensation_timeout = args.get("compensation_timeout").map(duration);
+        definition.output = args.get("output").map(json);
         if let Some(name) = args.get("name") {
-            self.definition.name = name.to_owned();
+            definition.name = name.to_owned();
+        }
+        if args.flag("hold") {
+            definition.on_failure = OnFailure::Hold;
+        }
+        if let Some(signals) = args.get("signals") {
+            definition.signals = signals.split(',').map(|name| (name.to_owned(), json("{}"))).collect();
+        }
+        if let Some(key) = args.get("concurrency") {
+            definition.concurrency = Some(ConcurrencyDefinition {
+                key: key.to_owned(),
+                limit: 1,
+                on_conflict: if args.flag("reject") { OnConflict::Reject } else { OnConflict::Queue },
+                max_wait: args.get("max_wait").map(duration),
+            });
         }
     }
 
@@ -148,6 +218,9 @@ impl Script {
             uid: RunUid(0xabc),
             workflow: self.definition.name.clone(),
             labels: self.labels.clone(),
+            principal: Principal { subject: "sam".to_owned(), ..Principal::default() },
+            pinned: [("child".to_owned(), 7)].into(),
+            parent: args.get("parent").map(|step| Parent { step: step.to_owned(), ..Parent::default() }),
             input: Payload {
                 encoding: args.get("encoding").unwrap_or_default().to_owned(),
                 ..args.positional.first().map(|text| payload(text)).unwrap_or_default()
@@ -187,6 +260,21 @@ impl Script {
         self.world().timers().into_iter().map(|(due, step, kind)| format!("  {} {} {kind:?}", show::relative(due), name(step))).collect()
     }
 
+    /// What the run owes to others.
+    fn owes(&mut self) -> Vec<String> {
+        let run = &self.world().run;
+        let own = run.head().owes().map(|owed| format!("  run {owed:?}"));
+        own.chain(run.steps().iter().filter_map(|(id, state)| Some(format!("  {id} {:?}", state.owes()?)))).collect()
+    }
+
+    /// The run is loaded again with the plan that it was migrated to.
+    fn replan(&mut self) {
+        let to = Arc::new(plan(&self.definition).unwrap());
+        let world = self.world();
+        let info = world.run.info().clone();
+        world.run = std::mem::replace(&mut world.run, Run::new(info, to.clone())).replan(to);
+    }
+
     fn history(&mut self) -> Vec<String> {
         (1..).zip(&self.world().events).map(|(seq, event)| show::event(seq, event)).collect()
     }
@@ -202,50 +290,6 @@ impl Script {
 fn shortened(lines: Vec<String>) -> Vec<String> {
     let middle = format!("  ... {} events ...", lines.len() - 6);
     lines[..3].iter().cloned().chain([middle]).chain(lines[lines.len() - 3..].iter().cloned()).collect()
-}
-
-fn step(args: &Args) -> StepDefinition {
-    let list = |key: &str| -> Vec<String> { args.get(key).map(|text| text.split(',').map(str::to_owned).collect()).unwrap_or_default() };
-    let number = |key: &str| args.get(key).map_or(0, |text| text.parse::<i32>().unwrap());
-    let kind = match args.positional.get(1).map(String::as_str) {
-        None => None,
-        Some("task") => Some(Kind::Task(TaskDefinition {
-            task_type: args.get("type").unwrap_or("work").to_owned(),
-            queue: args.get("queue").unwrap_or_default().to_owned(),
-            priority: number("priority"),
-            ..TaskDefinition::default()
-        })),
-        Some("set") => Some(Kind::Set(json(args.at(2)))),
-        Some("wait") => Some(Kind::Wait(match (args.get("for"), args.get("for_expression"), args.get("until")) {
-            (Some(text), ..) => Wait::For(duration(text)),
-            (_, Some(text), _) => Wait::ForExpression(plain(text)),
-            (.., Some(text)) => Wait::Until(text.to_owned()),
-            (None, None, None) => Wait::Missing,
-        })),
-        Some(other) => panic!("no kind {other}"),
-    };
-    let has_retry =
-        ["attempts", "interval", "coefficient", "max_interval", "jitter", "non_retryable"].iter().any(|key| args.get(key).is_some());
-    StepDefinition {
-        id: args.at(0).to_owned(),
-        needs: list("needs").into_iter().map(Into::into).collect(),
-        condition: args.get("if").map(plain),
-        with: args.get("with").map(json),
-        kind,
-        retry: has_retry.then(|| RetryDefinition {
-            max_attempts: number("attempts"),
-            initial_interval: args.get("interval").map(duration),
-            backoff_coefficient: args.get("coefficient").map_or(0.0, |text| text.parse().unwrap()),
-            max_interval: args.get("max_interval").map(duration),
-            jitter_none: args.get("jitter") == Some("none"),
-            non_retryable: list("non_retryable"),
-        }),
-        timeout: args.get("timeout").map(duration),
-        attempt_timeout: args.get("attempt_timeout").map(duration),
-        schedule_timeout: args.get("schedule_timeout").map(duration),
-        heartbeat_timeout: args.get("heartbeat_timeout").map(duration),
-        ..StepDefinition::default()
-    }
 }
 
 const FLAGS: [&str; 2] = ["non_retryable", "nothing_done"];
@@ -266,6 +310,7 @@ fn outcome(word: &str, args: &Args) -> Outcome {
             details: None,
             non_retryable: args.flag("non_retryable"),
             nothing_done: args.flag("nothing_done"),
+            retry_after: args.get("retry_after").map(duration),
         }),
         "release" => Outcome::Released(args.positional.get(1).map(|text| payload(text))),
         "stopped" => Outcome::Cancelled { nothing_done: args.flag("nothing_done") },
@@ -274,8 +319,8 @@ fn outcome(word: &str, args: &Args) -> Outcome {
 }
 
 /// Words and `key=value` pairs of a command.
-struct Args {
-    positional: Vec<String>,
+pub(super) struct Args {
+    pub(super) positional: Vec<String>,
     named: Vec<(String, String)>,
 }
 
@@ -293,15 +338,15 @@ impl Args {
         args
     }
 
-    fn at(&self, index: usize) -> &str {
+    pub(super) fn at(&self, index: usize) -> &str {
         self.positional.get(index).map(String::as_str).unwrap_or_default()
     }
 
-    fn get(&self, key: &str) -> Option<&str> {
+    pub(super) fn get(&self, key: &str) -> Option<&str> {
         self.named.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str())
     }
 
-    fn flag(&self, name: &str) -> bool {
+    pub(super) fn flag(&self, name: &str) -> bool {
         self.positional.iter().any(|word| word == name)
     }
 }
@@ -335,19 +380,19 @@ fn unquote(word: &str) -> String {
 }
 
 /// What is not JSON may be in quotes, too.
-fn plain(word: &str) -> String {
+pub(super) fn plain(word: &str) -> String {
     word.strip_prefix('"').and_then(|word| word.strip_suffix('"')).unwrap_or(word).to_owned()
 }
 
-fn json(text: &str) -> Value {
+pub(super) fn json(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|error| panic!("{text}: {error}"))
 }
 
-fn payload(text: &str) -> Payload {
+pub(super) fn payload(text: &str) -> Payload {
     Payload { data: text.to_owned().into(), encoding: String::new() }
 }
 
-fn duration(text: &str) -> Millis {
+pub(super) fn duration(text: &str) -> Millis {
     parse_duration(text).unwrap_or_else(|| panic!("{text} is not a duration"))
 }
 

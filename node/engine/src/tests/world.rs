@@ -7,17 +7,18 @@ use std::sync::Arc;
 use super::laws;
 use crate::{
     AttemptRef, Command, Context, Credits, Decision, Definition, Event, Millis, Payload, Plan, Rejection, Run, RunHead, RunInfo, RunUid,
-    StateMut, StepId, StepState, StepStatus, TimerKind, Timestamp, WorkerId, apply, decide, fold, plan,
+    SignalKey, SignalState, StateMut, StepId, StepState, StepStatus, TimerKind, Timestamp, WorkerId, apply, decide, fold, plan,
 };
 
 /// 2026-01-01T00:00:00Z, so that times in scripts look like times.
 pub(super) const START: Timestamp = Timestamp(1_767_225_600_000);
 
 /// State as a replica stores it.
-#[derive(Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Replica {
     pub(super) head: RunHead,
     pub(super) steps: BTreeMap<StepId, StepState>,
+    pub(super) signals: BTreeMap<SignalKey, SignalState>,
 }
 
 impl StateMut for Replica {
@@ -29,6 +30,10 @@ impl StateMut for Replica {
 
     fn step(&mut self, id: &StepId) -> Result<&mut StepState, Infallible> {
         Ok(self.steps.entry(id.clone()).or_default())
+    }
+
+    fn signal(&mut self, key: &SignalKey) -> Result<&mut SignalState, Infallible> {
+        Ok(self.signals.entry(key.clone()).or_default())
     }
 }
 
@@ -50,11 +55,12 @@ pub(super) struct World {
     pub(super) now: Timestamp,
     pub(super) seed: u64,
     pub(super) pool: Pool,
+    pub(super) allow_unverified: bool,
 }
 
 impl World {
     pub(super) fn new(plan: Arc<Plan>, info: RunInfo) -> Self {
-        Self { run: Run::new(info, plan), replica: Replica::default(), events: Vec::new(), now: START, seed: 1, pool: Pool::default() }
+        Self { run: Run::new(info, plan), replica: Replica::default(), events: Vec::new(), now: START, seed: 1, pool: Pool::default(), allow_unverified: false }
     }
 
     /// A plan of steps without anything wrong, and a run of it.
@@ -79,9 +85,9 @@ impl World {
     /// Decides and applies; checks the laws on the way.
     pub(super) fn act(&mut self, command: &Command) -> Result<Decision, Rejection> {
         let mut credits = self.pool.clone();
-        let (now, seed) = (self.now, self.seed);
+        let (now, seed, allow_unverified) = (self.now, self.seed, self.allow_unverified);
         let decide_with = |credits: &mut dyn Credits| {
-            decide(&self.run, command, &mut Context { now, seed, lease: Millis(30_000), cancel_grace: Millis(10_000), credits })
+            decide(&self.run, command, &mut Context { now, seed, lease: Millis(30_000), cancel_grace: Millis(10_000), allow_unverified, credits })
         };
         let decision = decide_with(&mut self.pool);
         assert_eq!(decision, decide_with(&mut credits), "the same inputs give the same decision");
@@ -109,13 +115,13 @@ impl World {
 
     /// Armed timers, the next to fire first.
     pub(super) fn timers(&self) -> Vec<(Timestamp, Option<StepId>, TimerKind)> {
-        let own = self.run.head().timer().map(|(kind, due)| (due, None, kind));
+        let own = self.run.head().timers().map(|(kind, due)| (due, None, kind));
         let of_steps = self
             .run
             .steps()
             .iter()
             .flat_map(|(id, state)| state.timers().map(|(kind, due)| (due, Some(id.clone()), kind)).collect::<Vec<_>>());
-        let mut timers: Vec<_> = own.into_iter().chain(of_steps).collect();
+        let mut timers: Vec<_> = own.chain(of_steps).collect();
         timers.sort();
         timers
     }
@@ -129,7 +135,7 @@ impl World {
 
     /// The first step that stands like this.
     pub(super) fn first(&self, status: StepStatus) -> Option<StepId> {
-        self.run.open_steps().find(|(_, state)| state.status == status).map(|(step, _)| step.id.clone())
+        self.run.open_steps().find(|(_, state)| state.status == status).map(|(step, _)| step.clone())
     }
 }
 

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use quorus_engine::{
     AttemptRef, Command, Context, Credits, Definition, Failure, Kind, Millis, Outcome, Payload, Plan, Principal, RetryDefinition, Run,
-    RunInfo, RunUid, StepDefinition, StepId, StepStatus, Timestamp, Wait, WorkerId, decide, plan,
+    RunInfo, RunUid, StepDefinition, StepId, StepStatus, TaskDefinition, Timestamp, Wait, WorkerId, decide, plan,
 };
 use quorus_proto::log;
 use quorus_raft::Entry;
@@ -297,12 +297,12 @@ fn definition(name: &str, steps: Vec<StepDefinition>) -> Definition {
 }
 
 fn step(id: &str, needs: &[&str]) -> StepDefinition {
-    StepDefinition { id: id.into(), needs: needs.iter().map(|need| (*need).to_owned()).collect(), ..StepDefinition::default() }
+    StepDefinition { id: id.into(), needs: needs.iter().map(|need| (*need).into()).collect(), ..StepDefinition::default() }
 }
 
 fn task(id: &str, needs: &[&str]) -> StepDefinition {
     StepDefinition {
-        kind: Some(Kind::Task { task_type: "t".into(), queue: "q".into(), priority: 0 }),
+        kind: Some(Kind::Task(TaskDefinition { task_type: "t".into(), queue: "q".into(), ..TaskDefinition::default() })),
         retry: Some(RetryDefinition { max_attempts: 2, initial_interval: Some(Millis(1_000)), ..RetryDefinition::default() }),
         ..step(id, needs)
     }

@@ -1,0 +1,56 @@
+//! Skip: do without a step that waits, or that failed and holds up the run.
+
+use super::super::{Decider, End};
+use super::Why;
+use crate::run::{Instance, States};
+use crate::{Payload, Phase, PlannedKind, Rejection, Repair, RunStatus, SkipCause, StepId, StepStatus};
+
+pub(in super::super) fn skip(
+    decider: &mut Decider<'_, '_, '_>,
+    step: &StepId,
+    output: Option<&Payload>,
+    why: Why<'_>,
+) -> Result<(), Rejection> {
+    decider.alive()?;
+    let instance = decider.instance(step)?;
+    let status = decider.draft.current(&instance).map_or(StepStatus::Pending, |state| state.status);
+    let waits = matches!(status, StepStatus::Queued | StepStatus::Waiting | StepStatus::BackingOff | StepStatus::Awaiting);
+    let holds_up = decider.draft.head().status == RunStatus::NeedsAttention
+        && matches!(status, StepStatus::Failed | StepStatus::Cancelled)
+        && !instance.step.kind.is_container();
+    if instance.item.is_some() || !(waits || holds_up) {
+        return Err(Rejection::CantSkip { step: step.clone(), status });
+    }
+    let overrides = decider.passes_approval(&instance, why)?;
+    decider.repaired(Repair::Skip, Some(step.clone()), why, overrides);
+    if holds_up {
+        decider.go_on_without(&instance);
+    }
+    decider.end(&instance, End { output: output.cloned(), skip: Some(SkipCause::Operator), ..End::of(StepStatus::Skipped) });
+    decider.review_everything();
+    decider.settle();
+    Ok(())
+}
+
+impl<'d> Decider<'_, 'd, '_> {
+    /// Who passes an approval that was not given must be one who could have given it.
+    fn passes_approval(&self, instance: &Instance<'d>, why: Why<'_>) -> Result<bool, Rejection> {
+        let PlannedKind::Approval(approval) = &instance.step.kind else { return Ok(false) };
+        self.may_approve(instance, approval, why.principal)?;
+        Ok(true)
+    }
+
+    /// What was stopped for its sake begins again.
+    fn go_on_without(&mut self, instance: &Instance<'d>) {
+        if instance.undoes {
+            let phase = self.draft.head().phase;
+            self.reopen_run(phase);
+            if let Some(state) = self.draft.current(instance).cloned() {
+                self.reopen(instance, &state);
+            }
+            return self.fail_again();
+        }
+        self.reopen_run(Phase::Forward);
+        self.reopen_failed(&None);
+    }
+}
