@@ -3,6 +3,7 @@
 mod definition;
 mod language;
 mod laws;
+mod oracle;
 mod properties;
 mod scale;
 mod script;

@@ -3,10 +3,10 @@
 //! It knows no events, no log and no timers: a tree of steps, a set of live attempts, and what each outcome leads to. What it says is live
 //! after each outcome must be what the engine holds leases on, and what it says of the end must be how the run ends.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 /// A step of a random plan.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Node {
     pub(super) id: String,
     /// Positions of earlier siblings.
@@ -83,6 +83,8 @@ struct Step {
     failures: u32,
     preemptions: u32,
     doubt: bool,
+    /// It failed in a way that another try can't help.
+    fatal: bool,
     /// Of a task: it was undone.
     undone: bool,
     /// Of a container: how often it was run.
@@ -100,6 +102,8 @@ struct Step {
 
 #[derive(Debug)]
 struct Scope {
+    /// Its container or item; `None` for the run.
+    id: Option<String>,
     /// What is put before the ids of its steps.
     prefix: String,
     phase: Phase,
@@ -107,6 +111,10 @@ struct Scope {
     ended: u64,
     /// Of an item: its failure is tolerated.
     tolerated: bool,
+    /// Something in it failed. Otherwise it was stopped from outside, which nothing in it observes.
+    failed: bool,
+    /// What failed it can't be helped by another try.
+    fatal: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -159,7 +167,7 @@ const PREEMPTIONS_MAX: u32 = 10;
 
 impl<'n> Model<'n> {
     pub(super) fn new(nodes: &'n [Node]) -> Self {
-        let mut model = Self { nodes, root: Scope::new(String::new(), nodes), shared: Shared::default() };
+        let mut model = Self { nodes, root: Scope::new(None, String::new(), nodes), shared: Shared::default() };
         model.settle();
         model
     }
@@ -189,8 +197,14 @@ impl<'n> Model<'n> {
     fn settle(&mut self) {
         while self.shared.verdict.is_none() {
             let before = format!("{self:?}");
-            self.root.settle(self.nodes, &mut self.shared);
-            self.settle_root();
+            self.root.stop_failed(self.nodes, &mut self.shared);
+            match self.root.first_ready(self.nodes) {
+                Some(place) => self.root.start(self.nodes, &place, &mut self.shared),
+                None => {
+                    self.root.review(self.nodes, &mut self.shared);
+                    self.settle_root();
+                }
+            }
             if format!("{self:?}") == before {
                 return;
             }
@@ -224,8 +238,8 @@ impl Shared {
 }
 
 impl Scope {
-    fn new(prefix: String, nodes: &[Node]) -> Self {
-        Self { prefix, phase: Phase::Running, steps: nodes.iter().map(|_| Step::new()).collect(), ended: 0, tolerated: false }
+    fn new(id: Option<String>, prefix: String, nodes: &[Node]) -> Self {
+        Self { id, prefix, phase: Phase::Running, steps: nodes.iter().map(|_| Step::new()).collect(), ended: 0, tolerated: false, failed: false, fatal: false }
     }
 
     fn is_closed(&self) -> bool {
@@ -247,31 +261,74 @@ impl Scope {
         None
     }
 
-    fn settle(&mut self, nodes: &[Node], shared: &mut Shared) {
+    /// Scopes in which something failed stop what is in them.
+    fn stop_failed(&mut self, nodes: &[Node], shared: &mut Shared) {
         for (step, node) in self.steps.iter_mut().zip(nodes) {
-            if step.status == Status::Open && !node.body().is_empty() {
-                step.settle(node, &format!("{}{}", self.prefix, node.id), shared);
+            for scope in &mut step.scopes {
+                scope.stop_failed(node.body(), shared);
             }
         }
+        if self.phase == Phase::Running {
+            let failed = self.steps.iter().filter(|step| step.status == Status::Failed { handled: false });
+            if let Some(first) = failed.min_by_key(|step| step.ended) {
+                (self.failed, self.fatal) = (true, first.fatal);
+                self.stop(nodes, shared);
+            }
+        }
+    }
+
+    /// Where the next step is that can begin: outer scopes first, then by name and place.
+    fn first_ready(&self, nodes: &[Node]) -> Option<Place> {
+        let own = (0..nodes.len()).find(|index| self.is_ready(nodes, *index)).map(|index| (self.id.clone(), index));
+        let inner = self.steps.iter().zip(nodes).flat_map(|(step, node)| step.scopes.iter().filter_map(|scope| scope.first_ready(node.body())));
+        own.into_iter().chain(inner).min()
+    }
+
+    fn is_ready(&self, nodes: &[Node], index: usize) -> bool {
+        matches!(self.phase, Phase::Running | Phase::Observing)
+            && self.steps[index].status == Status::Pending
+            && nodes[index].needs.iter().all(|need| self.steps[*need].status.has_ended())
+    }
+
+    fn start(&mut self, nodes: &[Node], place: &Place, shared: &mut Shared) {
+        if self.id == place.0 {
+            return self.start_step(&nodes[place.1], place.1, shared);
+        }
+        for (step, node) in self.steps.iter_mut().zip(nodes) {
+            for scope in &mut step.scopes {
+                scope.start(node.body(), place, shared);
+            }
+        }
+    }
+
+    /// Starts or skips a step that is ready.
+    fn start_step(&mut self, node: &Node, index: usize, shared: &mut Shared) {
+        let needs: Vec<Status> = node.needs.iter().map(|need| self.steps[*need].status).collect();
+        let instance = format!("{}{}", self.prefix, node.id);
+        let step = &mut self.steps[index];
+        match decide(node.run_on, &needs) {
+            // Forward work is over.
+            Decision::Start if self.phase == Phase::Observing && node.run_on == Run::Success => step.end(Status::Cancelled, shared),
+            Decision::Start => step.start(node, &instance, shared),
+            Decision::Skip { upstream, by_failure } => step.end(Status::Skipped { upstream, by_failure }, shared),
+        }
+    }
+
+    /// Nothing can begin: what follows from the ends.
+    fn review(&mut self, nodes: &[Node], shared: &mut Shared) {
+        for (step, node) in self.steps.iter_mut().zip(nodes) {
+            if step.status == Status::Open && !node.body().is_empty() {
+                step.review(node, &format!("{}{}", self.prefix, node.id), shared);
+            }
+        }
+        let is_still = self.steps.iter().all(|step| step.status != Status::Open);
+        let has_failed = self.steps.iter().any(|step| step.status == Status::Failed { handled: false });
         match self.phase {
-            Phase::Running => {
-                if self.steps.iter().any(|step| step.status == Status::Failed { handled: false }) {
-                    self.stop(nodes, shared);
-                } else if !self.start_ready(nodes, shared) && self.steps.iter().all(|step| step.status.has_ended()) {
-                    self.close(Phase::Succeeded, shared);
-                }
-            }
-            Phase::Stopping => {
-                if self.steps.iter().all(|step| step.status != Status::Open) {
-                    self.phase = Phase::Observing;
-                }
-            }
-            Phase::Observing => {
-                if self.steps.iter().all(|step| step.status != Status::Open) && !self.start_ready(nodes, shared) {
-                    self.close(Phase::Failed, shared);
-                }
-            }
-            Phase::Unwinding | Phase::Succeeded | Phase::Failed => {}
+            Phase::Running if has_failed => {}
+            Phase::Running if self.steps.iter().all(|step| step.status.has_ended()) => self.close(Phase::Succeeded, shared),
+            Phase::Stopping if is_still && self.failed => self.phase = Phase::Observing,
+            Phase::Stopping | Phase::Observing if is_still => self.close(Phase::Failed, shared),
+            Phase::Running | Phase::Stopping | Phase::Observing | Phase::Unwinding | Phase::Succeeded | Phase::Failed => {}
         }
     }
 
@@ -300,27 +357,6 @@ impl Scope {
         }
     }
 
-    /// Starts, skips or ends the first step that is ready; false if there is none.
-    fn start_ready(&mut self, nodes: &[Node], shared: &mut Shared) -> bool {
-        let observing = self.phase == Phase::Observing;
-        for (index, node) in nodes.iter().enumerate() {
-            if self.steps[index].status != Status::Pending || !node.needs.iter().all(|need| self.steps[*need].status.has_ended()) {
-                continue;
-            }
-            let needs: Vec<Status> = node.needs.iter().map(|need| self.steps[*need].status).collect();
-            let instance = format!("{}{}", self.prefix, node.id);
-            let step = &mut self.steps[index];
-            match decide(node.run_on, &needs) {
-                // Forward work is over; what it blocks is blocked by the failure.
-                Decision::Start if observing && node.run_on == Run::Success => step.end(Status::Cancelled, shared),
-                Decision::Start => step.start(node, &instance, shared),
-                Decision::Skip { upstream, by_failure } => step.end(Status::Skipped { upstream, by_failure }, shared),
-            }
-            return true;
-        }
-        false
-    }
-
     /// Begins the next compensation of it, the last end first; false if nothing is left.
     fn undo_next(&mut self, nodes: &[Node], shared: &mut Shared) -> bool {
         let mut order: Vec<usize> = (0..self.steps.len()).filter(|index| self.steps[*index].status.has_ended()).collect();
@@ -329,6 +365,9 @@ impl Scope {
         order.into_iter().any(|index| steps[index].undo_next(&nodes[index], &format!("{prefix}{}", nodes[index].id), shared))
     }
 }
+
+/// A scope, and a position in it.
+type Place = (Option<String>, usize);
 
 enum Decision {
     Start,
@@ -340,12 +379,13 @@ fn decide(run_on: Run, needs: &[Status]) -> Decision {
         matches!(need, Status::Succeeded | Status::Failed { handled: true } | Status::Skipped { upstream: false, .. })
     };
     let by_failure = |need: &Status| matches!(need, Status::Failed { .. } | Status::Skipped { by_failure: true, .. });
+    let blocks = |need: &Status| !accepted(need) && (by_failure(need) || *need == Status::Cancelled);
     match run_on {
         Run::Always => Decision::Start,
         Run::Failure if needs.iter().any(by_failure) => Decision::Start,
         Run::Failure => Decision::Skip { upstream: true, by_failure: false },
         Run::Success if needs.iter().all(accepted) => Decision::Start,
-        Run::Success => Decision::Skip { upstream: true, by_failure: needs.iter().any(by_failure) },
+        Run::Success => Decision::Skip { upstream: true, by_failure: needs.iter().any(blocks) },
     }
 }
 
@@ -357,6 +397,7 @@ impl Step {
             failures: 0,
             preemptions: 0,
             doubt: false,
+            fatal: false,
             undone: false,
             rounds: 0,
             scopes: Vec::new(),
@@ -382,7 +423,10 @@ impl Step {
                 shared.begin(instance);
             }
             What::Set => self.end(Status::Succeeded, shared),
-            What::Fail => self.end(Status::Failed { handled: node.continue_on_error }, shared),
+            What::Fail => {
+                self.fatal = true;
+                self.end(Status::Failed { handled: node.continue_on_error }, shared);
+            }
             What::Group(_) | What::Each { .. } => self.run_scopes(node, instance),
         }
     }
@@ -394,18 +438,18 @@ impl Step {
         if let What::Group(body) = &node.kind {
             // A group puts nothing before the ids in it beyond what is before its own.
             let prefix = instance.rfind('.').map_or("", |dot| &instance[..=dot]);
-            self.scopes.push(Scope::new(prefix.to_owned(), body));
+            self.scopes.push(Scope::new(Some(instance.to_owned()), prefix.to_owned(), body));
         }
     }
 
     /// An open container: what its scopes' ends lead to.
-    fn settle(&mut self, node: &Node, instance: &str, shared: &mut Shared) {
+    fn review(&mut self, node: &Node, instance: &str, shared: &mut Shared) {
         for scope in &mut self.scopes {
-            scope.settle(node.body(), shared);
+            scope.review(node.body(), shared);
         }
         if self.unwinding {
             if !self.has_live(node, shared) && !self.undo_scopes(node, shared) {
-                if self.rounds < node.attempts && !self.stopped {
+                if self.rounds < node.attempts && !self.fatal && !self.stopped {
                     self.run_scopes(node, instance);
                 } else {
                     let status = if self.stopped { Status::Cancelled } else { Status::Failed { handled: node.continue_on_error } };
@@ -419,7 +463,7 @@ impl Step {
             if !self.failing && !self.stopped {
                 let open = self.scopes.iter().filter(|scope| !scope.is_closed()).count();
                 for index in self.scopes.len()..(*items).min(self.scopes.len() + parallel.saturating_sub(open)) {
-                    self.scopes.push(Scope::new(format!("{instance}[{index}]."), body));
+                    self.scopes.push(Scope::new(Some(format!("{instance}[{index}]")), format!("{instance}[{index}]."), body));
                 }
                 if self.scopes.len() == *items && self.scopes.iter().all(Scope::is_closed) {
                     self.end(Status::Succeeded, shared);
@@ -429,14 +473,17 @@ impl Step {
         } else {
             match self.scopes[0].phase {
                 Phase::Succeeded if !self.stopped => return self.end(Status::Succeeded, shared),
-                Phase::Failed => self.failing = true,
+                Phase::Failed => {
+                    self.failing = true;
+                    self.fatal = self.scopes[0].fatal;
+                }
                 _ => {}
             }
         }
         if (self.failing || self.stopped) && self.scopes.iter().all(Scope::is_closed) {
             if self.stopped {
                 self.end(Status::Cancelled, shared);
-            } else if self.rounds < node.attempts || node.continue_on_error {
+            } else if self.rounds < node.attempts && !self.fatal || node.continue_on_error {
                 self.unwinding = true;
             } else {
                 self.end(Status::Failed { handled: false }, shared);
@@ -458,6 +505,7 @@ impl Step {
                 }
                 Phase::Failed => {
                     self.failing = true;
+                    self.fatal = scope.fatal;
                     for other in &mut self.scopes {
                         other.stop(node.body(), shared);
                     }
@@ -481,7 +529,9 @@ impl Step {
     fn undo_next(&mut self, node: &Node, instance: &str, shared: &mut Shared) -> bool {
         match node.undo {
             Some(_) if !self.undone && (self.status == Status::Succeeded || self.doubt) => {
-                shared.begin(&format!("{instance}:compensate"));
+                let compensation = format!("{instance}:compensate");
+                shared.undo.remove(&compensation);
+                shared.begin(&compensation);
                 true
             }
             _ => self.undo_scopes(node, shared),
@@ -504,9 +554,11 @@ impl Step {
             Told::Failed { fatal, nothing_done } => {
                 self.doubt |= !nothing_done;
                 self.failures += 1;
+                self.fatal = fatal;
                 !fatal && self.failures < node.attempts
             }
             Told::TimedOut => {
+                self.fatal = false;
                 self.doubt = true;
                 self.failures += 1;
                 self.failures < node.attempts
@@ -514,7 +566,8 @@ impl Step {
             Told::Abandoned => {
                 self.doubt = true;
                 self.preemptions += 1;
-                self.preemptions <= PREEMPTIONS_MAX
+                self.fatal = self.preemptions > PREEMPTIONS_MAX;
+                !self.fatal
             }
             Told::Stopped { nothing_done } => {
                 self.doubt |= !nothing_done;
@@ -564,6 +617,40 @@ impl Scope {
                 || shared.live.contains_key(&format!("{instance}:compensate"))
                 || step.has_live(node, shared)
         })
+    }
+}
+
+/// On one line, so that a counter-example can be read.
+impl fmt::Debug for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.id)?;
+        if !self.needs.is_empty() {
+            write!(f, " after {:?}", self.needs)?;
+        }
+        if self.run_on != Run::Success {
+            write!(f, " on {:?}", self.run_on)?;
+        }
+        if self.continue_on_error {
+            write!(f, " goes on")?;
+        }
+        if self.attempts > 1 {
+            write!(f, " tries {}", self.attempts)?;
+        }
+        if let Some(attempts) = self.undo {
+            write!(f, " undo {attempts}")?;
+        }
+        if self.no_return {
+            write!(f, " no return")?;
+        }
+        match &self.kind {
+            What::Task => Ok(()),
+            What::Set => write!(f, " set"),
+            What::Fail => write!(f, " fail"),
+            What::Group(body) => write!(f, " group {body:?}"),
+            What::Each { items, parallel, tolerated, body } => {
+                write!(f, " each {items} by {parallel}, {tolerated} may fail {body:?}")
+            }
+        }
     }
 }
 

@@ -33,7 +33,7 @@ enum Form {
 pub(super) fn plans() -> impl Strategy<Value = Vec<Node>> {
     let leaf = prop_oneof![12 => Just(Form::Task), 1 => Just(Form::Set), 1 => Just(Form::Fail)];
     let form = leaf.prop_recursive(3, 24, 4, |inner| {
-        let body = prop::collection::vec(shape(inner), 1..5);
+        let body = prop::collection::vec(shape(inner), 1..5).boxed();
         prop_oneof![
             1 => body.clone().prop_map(Form::Group),
             1 => (0..4_usize, 1..4_usize, 0..3_usize, body)
@@ -46,7 +46,7 @@ pub(super) fn plans() -> impl Strategy<Value = Vec<Node>> {
     })
 }
 
-fn shape(form: impl Strategy<Value = Form>) -> impl Strategy<Value = Shape> {
+fn shape(form: impl Strategy<Value = Form> + 'static) -> impl Strategy<Value = Shape> {
     (
         prop::collection::vec(any::<prop::sample::Index>(), 0..3),
         0..12_u8,
