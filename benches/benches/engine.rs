@@ -39,7 +39,14 @@ fn execute(plan: &Arc<Plan>) -> usize {
     let mut count = 0;
     let mut command = Command::Start(Box::new(info));
     loop {
-        let mut context = Context { now: Timestamp(1), seed: 0, lease: Millis(30_000), cancel_grace: Millis(1), credits: &mut room };
+        let mut context = Context {
+            now: Timestamp(1),
+            seed: 0,
+            lease: Millis(30_000),
+            cancel_grace: Millis(1),
+            allow_unverified: false,
+            credits: &mut room,
+        };
         let Ok(decision) = decide(&run, &command, &mut context) else { return count };
         apply(&mut run, &decision.events);
         count += decision.events.len();
@@ -47,7 +54,7 @@ fn execute(plan: &Arc<Plan>) -> usize {
             return count;
         }
         let leased = run.open_steps().find(|(_, state)| state.status == StepStatus::Leased);
-        let Some((step, token)) = leased.and_then(|(step, state)| Some((step.id.clone(), state.lease.as_ref()?.token))) else {
+        let Some((step, token)) = leased.and_then(|(step, state)| Some((step.clone(), state.lease.as_ref()?.token))) else {
             return count;
         };
         command = Command::Complete { attempt: AttemptRef { step, attempt: 1, token }, outcome: Outcome::Succeeded(None) };

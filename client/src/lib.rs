@@ -48,4 +48,5 @@ pub use endpoint::{DEFAULT_ENDPOINT, MESSAGE_BYTES_MAX, PAYLOAD_BYTES_MAX};
 pub use error::{ApiError, Error, Violation, exit_code};
 pub use ledger::{Ledger, LedgerEntry, LedgerError, LedgerEvent};
 pub use quorus_proto::v1;
+pub use quorus_secrets::Secrets;
 pub use worker::{CancelReason, Cancellation, LeaseLost, Output, TaskContext, TaskError, Worker, WorkerBuilder, WorkerError};

@@ -98,10 +98,15 @@ fn help_of_every_command() {
         "",
         "validate",
         "plan",
+        "explain",
+        "schema",
+        "test",
+        "diff",
         "apply",
         "workflows",
         "workflows list",
         "workflows get",
+        "workflows versions",
         "workflows delete",
         "start",
         "runs",
@@ -124,6 +129,9 @@ fn help_of_every_command() {
         "api",
         "api list",
         "api call",
+        "stub serve",
+        "context",
+        "context add",
         "completions",
         "version",
     ] {
@@ -150,10 +158,11 @@ fn a_plan_for_programs() {
     assert_eq!(code, 0);
     let plan = json_of(&stdout);
     assert_eq!(plan["critical_path"], json!(["build", "unit", "done"]));
-    assert_eq!(
-        plan["steps"][1],
-        json!({"step": "unit", "kind": "task", "needs": ["build"], "level": 1, "queue": "ci", "task_type": "exec"})
-    );
+    let unit = &plan["steps"][1];
+    assert_eq!((&unit["step"], &unit["kind"], &unit["role"]), (&json!("unit"), &json!("task"), &json!("body")));
+    assert_eq!((&unit["needs"], &unit["level"]), (&json!(["build"]), &json!(1)));
+    assert_eq!((&unit["queue"], &unit["task_type"]), (&json!("ci"), &json!("exec")));
+    assert_eq!((&unit["retry"]["max_attempts"], &unit["attempt_timeout"]), (&json!(1), &json!("1h")));
 }
 
 #[test]

@@ -14,7 +14,7 @@ use std::{
 
 use fake::{FakeNode, Script};
 use quorus_client::{
-    CancelReason, Ledger, LedgerEntry, LedgerEvent, TaskContext, TaskError, Worker, WorkerBuilder, WorkerError,
+    CancelReason, Ledger, LedgerEntry, LedgerEvent, Secrets, TaskContext, TaskError, Worker, WorkerBuilder, WorkerError,
     v1::{self, task_outcome, work_request, work_response},
 };
 use serde_json::json;
@@ -331,4 +331,55 @@ async fn tasks_that_arrive_while_the_worker_stops_are_given_back() {
     assert_eq!(outcome.lease, "l2");
     assert!(matches!(outcome.result, Some(task_outcome::Result::Released(_))));
     worker.handle.abort();
+}
+
+#[tokio::test]
+async fn secrets_reach_the_function_and_nothing_that_it_says() {
+    let node = FakeNode::start(Script::default());
+    let secrets = Secrets::from_environment().with_value("token", "s3cr3t-\"value");
+    let _worker =
+        start(Worker::builder([&node.endpoint]).concurrency(4).secrets(secrets).register("use", |context: TaskContext| async move {
+            let input: serde_json::Value = context.input()?;
+            assert_eq!(input["auth"], "Bearer s3cr3t-\"value");
+            context.checkpoint(input.clone()).await.map_err(|_| TaskError::Released)?;
+            if input["fail"] == true {
+                return Err(TaskError::failed("Refused", format!("they refused {}", input["auth"])).details(input));
+            }
+            Ok(input)
+        }));
+    let mut session = node.session().await;
+    session.registered(LEASE_MS);
+    let task = |lease: &str, fail: bool, name: &str| {
+        let input = json!({"auth": "Bearer {{quorus.secret:token}}", "fail": fail, "other": "{{quorus.secret:unlisted}}"});
+        let input = v1::Payload { data: input.to_string().into(), encoding: "json".to_owned() };
+        v1::Task { input: Some(input), secrets: vec![name.to_owned()], ..task(lease, "use") }
+    };
+    let mut said = String::new();
+    for (lease, fail) in [("l1", false), ("l2", true)] {
+        session.task(task(lease, fail, "token"));
+        loop {
+            match session.next().await.unwrap() {
+                work_request::Message::Heartbeat(beat) => {
+                    said.push_str(&format!("{beat:?}"));
+                    session.send(work_response::Message::HeartbeatAck(v1::HeartbeatAck {
+                        id: beat.id,
+                        renewed: beat.leases,
+                        lost: vec![],
+                    }));
+                }
+                work_request::Message::Outcome(outcome) => {
+                    said.push_str(&format!("{outcome:?}"));
+                    session.ack(lease.as_bytes());
+                    break;
+                }
+                _ => {}
+            }
+        }
+    }
+    assert!(said.contains("***") && !said.contains("s3cr3t"), "{said}");
+    assert!(said.contains("quorus.secret:unlisted"), "only what the task lists is put in");
+    session.task(task("l3", false, "nowhere"));
+    let failure = failure(session.outcome().await);
+    assert_eq!((failure.r#type.as_str(), failure.nothing_done), ("QuorusSecretUnavailable", true));
+    assert!(failure.message.contains("QUORUS_SECRET_NOWHERE"), "{failure:?}");
 }

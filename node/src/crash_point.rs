@@ -14,6 +14,10 @@ pub(crate) enum Place {
     OutcomeDecided,
     /// An outcome is applied, and not acknowledged.
     OutcomeApplied,
+    /// A child was accepted by its shard, and its parent's shard took no note.
+    ChildAccepted,
+    /// A parent took note of its child's end, and the child's shard does not know.
+    ParentTold,
 }
 
 /// Dies here if a test wants it.
@@ -30,6 +34,8 @@ pub(crate) fn reached(place: Place) {
         Place::LeaseApplied => "lease-applied",
         Place::OutcomeDecided => "outcome-decided",
         Place::OutcomeApplied => "outcome-applied",
+        Place::ChildAccepted => "child-accepted",
+        Place::ParentTold => "parent-told",
     };
     if wanted == name && std::fs::File::create_new(marker).is_ok() {
         std::process::abort();

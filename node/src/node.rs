@@ -18,16 +18,18 @@ use ractor::{Actor, ActorRef};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    api::{Admission, ApiContext, Prober},
+    api::{Admission, ApiContext, Prober, SystemPort},
     balance,
     bootstrap::{self, BootstrapError},
     changes::Changes,
     clock::{Clock, SystemClock},
     config::Config,
     dispatch::{Dispatcher, Times},
+    executors::{self, ApiSignals, Reach, Services},
     gateway::Gateway,
     identity::{Identity, IdentityError},
     leader::{LeaderContext, LedShards, PlanCache},
+    limits::{PermitPort, PermitPortParts},
     liveness::Liveness,
     net::StaticNet,
     observe::{Http, Readiness},
@@ -144,18 +146,32 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
     let gateway = Gateway::start(config.node.id, &nodes, dispatcher.clone(), &peers, &stop);
     let liveness = Liveness::start(config.node.id, &cluster_id, &nodes, &peers, &stop);
     let plans = PlanCache::default();
+    let boot_id = format!("{:032x}", clock.unique());
+    let system = SystemStore::open(disk.clone())?;
+    let port = SystemPort::new(config.node.id, host.clone(), peers.clone(), clock.clone());
+    let permits = PermitPort::new(PermitPortParts {
+        node_id: config.node.id,
+        boot_id: boot_id.clone(),
+        host: host.clone(),
+        peers: peers.clone(),
+        system: system.clone(),
+        dispatcher: dispatcher.clone(),
+        clock: clock.clone(),
+    });
     let context = Arc::new(LeaderContext {
         node_id: config.node.id,
-        boot_id: format!("{:032x}", clock.unique()),
+        boot_id: boot_id.clone(),
         clock: clock.clone(),
         disk: disk.clone(),
         dispatcher: dispatcher.clone(),
         plans: plans.clone(),
+        system: system.clone(),
         cancel_grace: config.cancel_grace,
+        port: port.clone(),
+        peers: peers.clone(),
         seeds: AtomicU64::new(u64::try_from(clock.unique() >> 64).unwrap_or(0)),
     });
 
-    let system = SystemStore::open(disk.clone())?;
     let replica = SystemReplica::new(system.clone());
     let members: BTreeMap<u64, u64> = nodes.iter().map(|node| (*node, *node)).collect();
     let group = GroupConfig { group: SYSTEM_GROUP, replica: config.node.id, members, learners: BTreeMap::new(), initialize: true };
@@ -168,6 +184,9 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
         peers: peers.clone(),
         disk: disk.clone(),
         system: system.clone(),
+        port: port.clone(),
+        permits: permits.clone(),
+        dispatcher: dispatcher.clone(),
         led: led.clone(),
         plans,
         clock: clock.clone(),
@@ -194,7 +213,11 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
     for group in &groups {
         root.cast(NodeMessage::Opened(group.clone())).map_err(|error| Error::Supervisor(error.to_string()))?;
     }
+    follow_flow(system.clone(), dispatcher.clone(), gateway.clone(), &stop);
+    let reporting = stop.clone();
+    tokio::spawn(async move { reporting.run_until_cancelled(permits.run()).await });
     balance::start(config.node.id, host.clone(), system, liveness.clone(), draining.clone());
+    start_builtin_worker(&config, boot_id, &gateway, &peers, &stop);
     wait_for_leaders(&groups, &shutdown).await;
     ready.pass();
     server.set_serving(true).await;
@@ -220,6 +243,38 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
     server.stop().await;
     host.shutdown().await;
     Ok(())
+}
+
+/// Every node executes `http`, `gate` and `emit` steps.
+fn start_builtin_worker(config: &Config, incarnation: String, gateway: &Gateway, peers: &Arc<Peers>, stop: &CancellationToken) {
+    let secrets = quorus_secrets::Secrets::with_folder(config.secrets_dir.clone());
+    let signals = Arc::new(ApiSignals::new(config.node.id, peers.clone()));
+    let services = Services::new(Reach::new(config.http_allow_private.clone()), secrets, signals);
+    executors::start(executors::Arguments {
+        gateway: gateway.clone(),
+        services: Arc::new(services),
+        node_id: config.node.id,
+        incarnation,
+        concurrency: config.builtin_concurrency,
+        lease: config.lease,
+        stop: stop.clone(),
+    });
+}
+
+/// Brings limits, pauses and drains to those who act on them.
+fn follow_flow(system: SystemStore, dispatcher: Dispatcher, gateway: Gateway, stop: &CancellationToken) {
+    let (mut flow, stop) = (system.subscribe_flow(), stop.clone());
+    let follow = async move {
+        loop {
+            let now = flow.borrow_and_update().clone();
+            gateway.set_drained(now.drained_workers.keys().cloned().collect());
+            dispatcher.set_flow(now);
+            if flow.changed().await.is_err() {
+                break;
+            }
+        }
+    };
+    tokio::spawn(async move { stop.run_until_cancelled(follow).await });
 }
 
 /// No new leases, workers elsewhere, leaderships elsewhere, actors gone.
@@ -279,7 +334,10 @@ async fn register(
                 let info =
                     |(node, incarnation)| (node, NodeInfo { address: addresses.get(&node).cloned().unwrap_or_default(), incarnation });
                 let nodes = incarnations.into_iter().map(info).collect();
-                proposal = Some(bootstrap::first_cluster(cluster_id, nodes, config.shards, config.replication_factor));
+                proposal = Some(ClusterInfo {
+                    allow_unverified_approvals: config.allow_unverified_approvals,
+                    ..bootstrap::first_cluster(cluster_id, nodes, config.shards, config.replication_factor)
+                });
             }
             if let Some(cluster) = proposal.clone() {
                 let command = SystemCommand::RegisterCluster(cluster).encode(clock.now());

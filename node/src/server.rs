@@ -4,9 +4,15 @@ use std::{net::TcpListener, sync::Arc, time::Duration};
 
 use quorus_proto::{
     DESCRIPTORS,
-    peer::{dispatch_service_server::DispatchServiceServer, node_service_server::NodeServiceServer},
+    peer::{
+        courier_service_server::CourierServiceServer, dispatch_service_server::DispatchServiceServer,
+        node_service_server::NodeServiceServer,
+    },
     v1::{
-        cluster_service_server::ClusterServiceServer, run_service_server::RunServiceServer, worker_service_server::WorkerServiceServer,
+        cluster_service_server::ClusterServiceServer, concurrency_service_server::ConcurrencyServiceServer,
+        lifecycle_service_server::LifecycleServiceServer, limit_service_server::LimitServiceServer,
+        queue_service_server::QueueServiceServer, run_service_server::RunServiceServer,
+        worker_admin_service_server::WorkerAdminServiceServer, worker_service_server::WorkerServiceServer,
         workflow_service_server::WorkflowServiceServer,
     },
 };
@@ -16,7 +22,10 @@ use tonic::{service::Routes, transport::server::TcpIncoming};
 use tonic_health::{ServingStatus, server::HealthReporter};
 
 use crate::{
-    api::{ApiContext, ClusterView, LINK_BYTES_MAX, MESSAGE_BYTES_MAX, Prober, Runs, Workers, Workflows, errors},
+    api::{
+        ApiContext, ClusterView, ConcurrencyKeys, Deliveries, LINK_BYTES_MAX, Lifecycle, Limits, MESSAGE_BYTES_MAX, Prober, Queues, Runs,
+        WorkerAdmin, Workers, Workflows, errors,
+    },
     dispatch::{Dispatcher, LinkService, Times},
     observe::MeasureRpcs,
 };
@@ -27,8 +36,14 @@ const CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
 /// How long open calls may take after the server was told to stop.
 const STOP_WITHIN: Duration = Duration::from_millis(500);
 /// Names under which health is told: the node as a whole, and each service.
-const SERVICES: [&str; 5] =
-    ["", "quorus.v1.WorkflowService", "quorus.v1.RunService", "quorus.v1.WorkerService", "quorus.v1.ClusterService"];
+const SERVICES: [&str; 6] = [
+    "",
+    "quorus.v1.WorkflowService",
+    "quorus.v1.RunService",
+    "quorus.v1.LifecycleService",
+    "quorus.v1.WorkerService",
+    "quorus.v1.ClusterService",
+];
 
 /// Why the server can't serve.
 #[derive(Debug, thiserror::Error)]
@@ -117,7 +132,15 @@ impl Server {
             .add_service(reflect().build_v1alpha()?)
             .add_service(sized!(WorkflowServiceServer::new(Workflows { context: api.clone() })))
             .add_service(sized!(RunServiceServer::new(Runs { context: api.clone() })))
+            .add_service(sized!(LifecycleServiceServer::new(Lifecycle { context: api.clone() })))
             .add_service(sized!(WorkerServiceServer::new(workers)))
+            .add_service(api.port.service())
+            .add_service(sized!(CourierServiceServer::new(Deliveries { context: api.clone() })))
+            .add_service(api.permits.service())
+            .add_service(QueueServiceServer::new(Queues { context: api.clone() }))
+            .add_service(WorkerAdminServiceServer::new(WorkerAdmin { context: api.clone() }))
+            .add_service(LimitServiceServer::new(Limits { context: api.clone() }))
+            .add_service(ConcurrencyServiceServer::new(ConcurrencyKeys { context: api.clone() }))
             .add_service(ClusterServiceServer::new(ClusterView { context: api }))
             .add_service(NodeServiceServer::new(prober))
             .add_service(

@@ -165,8 +165,15 @@ impl Group {
     /// This replica leads, and a quorum answered a message that it sent within this time.
     pub fn quorum_acked_within(&self, age: Duration) -> bool {
         let Some(raft) = self.inner.raft() else { return false };
-        let acked = raft.metrics().borrow_watched().last_quorum_acked.map(openraft::metrics::SerdeInstant::into_inner);
-        self.inner.leadership.borrow().here && acked.is_some_and(|acked| openraft::Instant::elapsed(&acked) <= age)
+        if !self.inner.leadership.borrow().here {
+            return false;
+        }
+        let metrics = raft.metrics();
+        let metrics = metrics.borrow_watched();
+        // A single voter is its own quorum, and sends no heartbeats that it could answer.
+        let alone = metrics.membership_config.membership().voter_ids().count() == 1;
+        let acked = metrics.last_quorum_acked.map(openraft::metrics::SerdeInstant::into_inner);
+        alone || acked.is_some_and(|acked| openraft::Instant::elapsed(&acked) <= age)
     }
 
     /// Hands the leadership to the voter on a node; returns when that one leads, as seen from here.

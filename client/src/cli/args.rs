@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, time::Duration};
 use clap::{Args, ValueEnum};
 use quorus_client::{DEFAULT_ENDPOINT, v1::Principal};
 
-use super::failure::Failure;
+use super::{
+    context::{Context, Contexts},
+    failure::Failure,
+};
 
 /// How results are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -32,10 +35,13 @@ pub(crate) enum Color {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Global options")]
 pub(crate) struct Globals {
-    /// Nodes to ask, as host:port; several separated by commas allow failover
-    #[arg(long, global = true, env = "QUORUS_ENDPOINTS", value_delimiter = ',', default_value = DEFAULT_ENDPOINT, value_name = "LIST", hide_env_values = true)]
+    /// Nodes to ask, as host:port; several separated by commas allow failover [default: those of the context, else http://127.0.0.1:7401]
+    #[arg(long, global = true, env = "QUORUS_ENDPOINTS", value_delimiter = ',', value_name = "LIST", hide_env_values = true)]
     pub(crate) endpoints: Vec<String>,
-    /// Namespace [default: default]
+    /// Context to take endpoints and namespace from [default: the one of `quorus context use`]
+    #[arg(long, global = true, env = "QUORUS_CONTEXT", value_name = "NAME", hide_env_values = true)]
+    pub(crate) context: Option<String>,
+    /// Namespace [default: that of the context, else default]
     #[arg(long, short, global = true, env = "QUORUS_NAMESPACE", value_name = "NAME", hide_env_values = true)]
     pub(crate) namespace: Option<String>,
     /// How to write results
@@ -73,6 +79,30 @@ impl Globals {
             Color::Never => anstream::ColorChoice::Never,
         };
         choice.write_global();
+    }
+
+    /// What was said about the cluster, by flags or the environment.
+    pub(crate) fn given(&self) -> Context {
+        Context { endpoints: self.endpoints.clone(), namespace: self.namespace.clone() }
+    }
+
+    /// Fills in from the context what neither flags nor the environment say.
+    pub(crate) fn resolve(&mut self) -> Result<(), Failure> {
+        if self.endpoints.is_empty() || self.namespace.is_none() || self.context.is_some() {
+            let contexts = Contexts::load()?;
+            if let Some(context) = contexts.select(self.context.as_deref())? {
+                if self.endpoints.is_empty() {
+                    self.endpoints.clone_from(&context.endpoints);
+                }
+                if self.namespace.is_none() {
+                    self.namespace.clone_from(&context.namespace);
+                }
+            }
+        }
+        if self.endpoints.is_empty() {
+            self.endpoints.push(DEFAULT_ENDPOINT.to_owned());
+        }
+        Ok(())
     }
 
     /// Who asks, as far as this machine knows.

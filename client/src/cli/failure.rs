@@ -42,6 +42,12 @@ impl Failure {
         self
     }
 
+    /// Says what it is about.
+    pub(crate) fn within(mut self, what: &str) -> Self {
+        self.message = format!("{what}: {}", self.message);
+        self
+    }
+
     #[cfg(test)]
     pub(crate) fn code(&self) -> u8 {
         self.code
@@ -90,7 +96,13 @@ fn hint(error: &Error) -> &'static str {
         (_, "WORKFLOW_NOT_FOUND") => "see `quorus workflows list`, and `quorus apply -f FILE` to make a workflow known",
         (_, "RUN_NOT_FOUND") => "see `quorus runs list`; runs belong to a namespace (-n)",
         (_, "RUN_EXISTS") => "choose another --id, or say what to do with --on-conflict or --on-reuse",
+        (_, "WORKFLOW_IN_USE") => "wait for the runs or cancel them, see `quorus runs list`; schedules have to be deleted first",
         (_, "RUN_ENDED") => "see `quorus runs describe`",
+        (_, "UNKNOWN_STEP") => "see `quorus runs describe` for the steps",
+        (_, "STEP_NOT_WAITING") => "see `quorus runs why` for what the run waits for",
+        (_, "NOT_AN_APPROVER") => "name a role of yours with --role",
+        (_, "UNVERIFIED_PRINCIPAL") => "the cluster was made with unverified_approvals = refuse",
+        (_, "RUN_ACTIVE") => "cancel it first, or wait for its end",
         (_, "PAYLOAD_TOO_LARGE") => "values are at most 2 MiB; put large things elsewhere and pass a reference",
         (_, "OVERLOADED") => "the cluster refuses new work until it has caught up; try again later",
         _ => "",

@@ -8,28 +8,43 @@
 
 mod api;
 mod apply;
+mod approvals;
 mod args;
 mod client;
 mod cluster;
 mod completions;
+mod concurrency;
+mod context;
+mod definition;
 mod describe;
+mod diff;
 mod dynamic;
 mod failure;
+mod graph;
 mod import;
+mod lifecycle;
+mod lifecycle_view;
+mod limits;
 mod plan;
 mod progress;
+mod queues;
 mod render;
 mod runs;
+mod schema;
 mod source;
 mod start;
+mod stub;
 mod table;
 mod term;
+mod testing;
 mod text;
+mod tree;
 mod validate;
 mod version;
 mod view;
 mod watch;
 mod worker;
+mod workers;
 mod workflows;
 
 use std::process::ExitCode;
@@ -55,7 +70,15 @@ enum Command {
     Validate(validate::Args),
     /// Show what a run of a workflow would do; needs no cluster
     Plan(plan::Args),
-    /// Make workflow definitions known to the cluster
+    /// Explain a part of definitions, for example step.retry
+    Explain(schema::ExplainArgs),
+    /// Print the JSON Schema of definitions, for editors
+    Schema(schema::SchemaArgs),
+    /// Play workflows against scripted outcomes, in virtual time and without a cluster
+    Test(testing::Args),
+    /// Show what `apply` would change; exit code 1 if anything
+    Diff(diff::Args),
+    /// Make definitions known to the cluster
     Apply(apply::Args),
     /// List, show and delete workflow definitions
     #[command(subcommand, visible_alias = "workflow")]
@@ -66,28 +89,75 @@ enum Command {
     /// List, show, watch and stop runs
     #[command(subcommand)]
     Runs(runs::Command),
+    /// Show what waits for people
+    #[command(subcommand)]
+    Approvals(approvals::Command),
     /// Execute tasks
     #[command(subcommand)]
     Worker(worker::Command),
     /// Turn other formats into workflow definitions
     #[command(subcommand)]
     Import(import::Command),
+    /// List, drain and undrain the workers of the cluster
+    #[command(subcommand)]
+    Workers(workers::Command),
+    /// Show, pause and resume queues
+    #[command(subcommand, visible_alias = "queue")]
+    Queues(queues::Command),
+    /// Show and change what the whole cluster may do at a time
+    #[command(subcommand, visible_alias = "limit")]
+    Limits(limits::Command),
+    /// Show and close breakers
+    #[command(subcommand, visible_alias = "breaker")]
+    Breakers(limits::BreakerCommand),
+    /// Show which runs hold concurrency keys
+    #[command(subcommand)]
+    Concurrency(concurrency::Command),
     /// Show the cluster
     #[command(subcommand)]
     Cluster(cluster::Command),
     /// Call the gRPC API
     #[command(subcommand)]
     Api(api::Command),
+    /// Stand in for services that workflows call
+    #[command(subcommand)]
+    Stub(stub::Command),
+    /// Name clusters, and choose the one to talk to
+    #[command(subcommand, visible_alias = "contexts")]
+    Context(context::Command),
     /// Print a script that completes this command in a shell
     Completions(completions::Args),
     /// Print the version
     Version,
 }
 
+impl Command {
+    /// False for what works without one, even when the contexts can't be read.
+    fn asks_a_cluster(&self) -> bool {
+        !matches!(
+            self,
+            Self::Validate(_)
+                | Self::Explain(_)
+                | Self::Schema(_)
+                | Self::Stub(_)
+                | Self::Test(_)
+                | Self::Import(_)
+                | Self::Context(_)
+                | Self::Completions(_)
+                | Self::Version
+        )
+    }
+}
+
 /// Everything between the arguments and the exit code.
 pub(crate) fn main() -> ExitCode {
-    let Cli { command, globals } = Cli::parse();
+    let Cli { command, mut globals } = Cli::parse();
     globals.apply_color();
+    if command.asks_a_cluster()
+        && let Err(failure) = globals.resolve()
+    {
+        return failure.report();
+    }
     let result = match tokio::runtime::Runtime::new() {
         Ok(runtime) => {
             let result = runtime.block_on(run(command, &globals));
@@ -107,14 +177,26 @@ async fn run(command: Command, globals: &Globals) -> Result<(), Failure> {
     match command {
         Command::Validate(args) => validate::run(&args, globals),
         Command::Plan(args) => plan::run(&args, globals).await,
+        Command::Explain(args) => schema::explain(&args, globals),
+        Command::Schema(args) => schema::schema(&args, globals),
+        Command::Stub(command) => stub::run(command, globals).await,
+        Command::Test(args) => testing::run(&args, globals),
+        Command::Diff(args) => diff::run(&args, globals).await,
         Command::Apply(args) => apply::run(args, globals).await,
         Command::Workflows(command) => workflows::run(command, globals).await,
         Command::Start(args) => start::run(args, globals).await,
         Command::Runs(command) => runs::run(command, globals).await,
+        Command::Approvals(command) => approvals::run(command, globals).await,
         Command::Worker(command) => worker::run(command, globals).await,
         Command::Import(command) => import::run(&command, globals),
+        Command::Workers(command) => workers::run(command, globals).await,
+        Command::Queues(command) => queues::run(command, globals).await,
+        Command::Limits(command) => limits::run(command, globals).await,
+        Command::Breakers(command) => limits::run_breakers(command, globals).await,
+        Command::Concurrency(command) => concurrency::run(command, globals).await,
         Command::Cluster(command) => cluster::run(command, globals).await,
         Command::Api(command) => api::run(command, globals).await,
+        Command::Context(command) => context::run(command, globals),
         Command::Completions(args) => completions::run(&args),
         Command::Version => version::run(globals),
     }

@@ -6,9 +6,10 @@ use quorus_client::v1::{self, PlanWorkflowResponse, PlannedStep, plan_workflow_r
 use quorus_spec::{Diagnostic, Loaded, render_all};
 
 use super::{
-    args::{Format, Globals},
+    args::{Format, Globals, json_text},
     client,
     failure::Failure,
+    graph::{self, Graph},
     render, source, term,
     text::{cut, plural},
 };
@@ -21,11 +22,48 @@ pub(crate) struct Args {
     /// Let the cluster plan it, for example because its version is another one
     #[arg(long)]
     server: bool,
+    /// Draw it: mermaid, dot (for Graphviz) or ascii
+    #[arg(long, value_enum, value_name = "FORMAT", hide_possible_values = true)]
+    graph: Option<Graph>,
+    /// Check this input against the workflow's schema, too: JSON, @FILE, or - for stdin
+    #[arg(long, short, value_name = "JSON")]
+    input: Option<String>,
 }
 
 pub(crate) async fn run(args: &Args, globals: &Globals) -> Result<(), Failure> {
-    let (name, plan) = if args.server { of_server(args, globals).await? } else { of_this_program(&source::load_one(&args.file)?) };
-    term::print_as(globals, || render::value(&plan), || levels(&name, &plan))
+    let (name, plan) = if args.server {
+        of_server(args, globals).await?
+    } else {
+        let loaded = source::load_one(&args.file)?;
+        check_input(args, &loaded)?;
+        of_this_program(&loaded)
+    };
+    if let Some(graph) = args.graph {
+        return term::print(&graph::draw(graph, &name, &plan));
+    }
+    term::print_as(
+        globals,
+        || render::value(&plan),
+        || {
+            let flat = plan.steps.iter().all(|step| step.parent.is_empty() && matches!(step.role.as_str(), "" | "body"));
+            if flat { levels(&name, &plan) } else { graph::draw(Graph::Ascii, &format!("workflow {name}"), &plan) }
+        },
+    )
+}
+
+/// Says everything in the input that the workflow would refuse.
+fn check_input(args: &Args, loaded: &Loaded) -> Result<(), Failure> {
+    let Some(input) = &args.input else { return Ok(()) };
+    let text = json_text("--input", input)?;
+    let value = serde_json::from_str(&text).map_err(|error| Failure::usage(error.to_string()))?;
+    let Some(schema) = &loaded.plan.input_schema else { return Ok(()) };
+    let schema = quorus_spec::Schema::compile(schema).map_err(Failure::error)?;
+    let violations = schema.violations(&value);
+    if violations.is_empty() {
+        return Ok(());
+    }
+    let lines = violations.iter().map(|violation| format!("\n  input{}: {}", violation.path, violation.message));
+    Err(Failure::error(format!("the input does not fit the workflow's `input_schema`{}", lines.collect::<String>())))
 }
 
 /// The cluster's plan; an error if it finds mistakes.

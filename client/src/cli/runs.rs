@@ -11,13 +11,14 @@ use super::{
     args::{Format, Globals, duration, key_value, labels},
     client, describe,
     failure::Failure,
-    render, table, term,
+    lifecycle, render, table, term,
     text::{age, between, painted, plural, run_status, run_style, span},
     view,
     watch::{self, Show},
 };
 
-const STATUSES: [&str; 7] = ["running", "failing", "cancelling", "succeeded", "failed", "cancelled", "terminated"];
+const STATUSES: [&str; 10] =
+    ["queued", "running", "failing", "cancelling", "compensating", "needs_attention", "succeeded", "failed", "cancelled", "terminated"];
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -54,10 +55,18 @@ pub(crate) enum Command {
         #[arg(long, value_name = "STEP")]
         step: Option<String>,
     },
-    /// Stop runs in order
-    Cancel(Stop),
+    /// Stop runs in order, and undo what they did
+    Cancel {
+        #[command(flatten)]
+        stop: Stop,
+        /// Undo nothing
+        #[arg(long)]
+        no_compensate: bool,
+    },
     /// Stop runs at once
     Terminate(Stop),
+    #[command(flatten)]
+    Lifecycle(lifecycle::Command),
 }
 
 #[derive(Debug, clap::Args)]
@@ -111,8 +120,9 @@ pub(crate) async fn run(command: Command, globals: &Globals) -> Result<(), Failu
         Command::Wait(one) => wait(globals, &one, 1, Show::Nothing).await,
         Command::History { run, limit } => history(globals, run, limit).await,
         Command::Output { run, step } => output(globals, &run, step.as_deref()).await,
-        Command::Cancel(stop) => cancel(globals, stop).await,
+        Command::Cancel { stop, no_compensate } => cancel(globals, stop, no_compensate).await,
         Command::Terminate(stop) => terminate(globals, stop).await,
+        Command::Lifecycle(command) => lifecycle::run(command, globals).await,
     }
 }
 
@@ -215,10 +225,10 @@ async fn output(globals: &Globals, one: &One, step: Option<&str>) -> Result<(), 
     }
 }
 
-async fn cancel(globals: &Globals, stop: Stop) -> Result<(), Failure> {
+async fn cancel(globals: &Globals, stop: Stop, no_compensate: bool) -> Result<(), Failure> {
     let client = client::connect(globals)?;
     for id in stop.ids {
-        let request = v1::CancelRunRequest { run_id: id, reason: stop.reason.clone(), ..Default::default() };
+        let request = v1::CancelRunRequest { run_id: id, reason: stop.reason.clone(), no_compensate, ..Default::default() };
         stopped(globals, &client.cancel_run(request).await?)?;
     }
     Ok(())

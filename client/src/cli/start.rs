@@ -97,7 +97,7 @@ pub(crate) async fn run(args: Args, globals: &Globals) -> Result<(), Failure> {
     if let Some(loaded) = loaded {
         let metadata = loaded.workflow.metadata.clone().unwrap_or_default();
         (request.workflow, request.namespace) = (metadata.name, metadata.namespace);
-        request.min_revision = apply::apply(&client, globals, loaded, false).await?.revision;
+        request.min_revision = apply::apply(&client, globals, loaded).await?.revision;
     }
     let answer = client.start_run(request).await?;
     let run = answer.run.unwrap_or_default();

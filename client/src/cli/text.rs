@@ -23,9 +23,9 @@ pub(crate) fn lower(name: &str, prefix: &str) -> String {
 pub(crate) fn run_style(status: RunStatus) -> Style {
     match status {
         RunStatus::Succeeded => AnsiColor::Green.on_default(),
-        RunStatus::Failed | RunStatus::Terminated => AnsiColor::Red.on_default(),
-        RunStatus::Failing | RunStatus::Cancelling | RunStatus::Cancelled => AnsiColor::Yellow.on_default(),
-        RunStatus::Running | RunStatus::Unspecified => AnsiColor::Cyan.on_default(),
+        RunStatus::Failed | RunStatus::Terminated | RunStatus::NeedsAttention => AnsiColor::Red.on_default(),
+        RunStatus::Failing | RunStatus::Cancelling | RunStatus::Cancelled | RunStatus::Compensating => AnsiColor::Yellow.on_default(),
+        RunStatus::Running | RunStatus::Queued | RunStatus::Unspecified => AnsiColor::Cyan.on_default(),
     }
 }
 
@@ -34,8 +34,8 @@ pub(crate) fn step_style(status: StepStatus) -> Style {
         StepStatus::Succeeded => AnsiColor::Green.on_default(),
         StepStatus::Failed => AnsiColor::Red.on_default(),
         StepStatus::BackingOff | StepStatus::Cancelled => AnsiColor::Yellow.on_default(),
-        StepStatus::Leased => AnsiColor::Cyan.on_default(),
-        StepStatus::Waiting | StepStatus::Queued => AnsiColor::Blue.on_default(),
+        StepStatus::Leased | StepStatus::Running => AnsiColor::Cyan.on_default(),
+        StepStatus::Awaiting | StepStatus::Waiting | StepStatus::Queued => AnsiColor::Blue.on_default(),
         StepStatus::Pending | StepStatus::Skipped | StepStatus::Unspecified => Style::new().dimmed(),
     }
 }

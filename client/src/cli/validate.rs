@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::{
     args::{Format, Globals},
+    definition::Resource,
     failure::Failure,
     render, source, term,
     text::plural,
@@ -31,8 +32,11 @@ pub(crate) fn run(args: &Args, globals: &Globals) -> Result<(), Failure> {
     }
     checked.report()?;
     if !globals.quiet {
-        let steps = checked.loaded.iter().map(|loaded| loaded.plan.steps.len()).sum();
-        term::print(&format!("{} valid, {}\n", plural(checked.loaded.len(), "workflow"), plural(steps, "step")))?;
+        let steps = checked.resources.iter().map(Resource::steps);
+        let (workflows, steps) = steps.flatten().fold((0, 0), |(workflows, steps), more| (workflows + 1, steps + more));
+        let others = checked.resources.len() - workflows;
+        let others = if others == 0 { String::new() } else { format!(", {}", plural(others, "other definition")) };
+        term::print(&format!("{} valid, {}{others}\n", plural(workflows, "workflow"), plural(steps, "step")))?;
     }
     Ok(())
 }

@@ -43,6 +43,9 @@ impl View {
             EventType::StepQueued => self.enter(event, StepStatus::Queued),
             EventType::StepLeased => self.enter(event, StepStatus::Leased),
             EventType::StepWaiting => self.enter(event, StepStatus::Waiting),
+            EventType::StepAwaiting => self.enter(event, StepStatus::Awaiting),
+            EventType::ScopeStarted | EventType::ScopeReopened | EventType::ChildRequested => self.enter(event, StepStatus::Running),
+            EventType::ScopeRetried => self.enter(event, StepStatus::BackingOff),
             EventType::AttemptEnded if event.due_at.is_some() => self.enter(event, StepStatus::BackingOff),
             EventType::StepEnded => drop(self.active.remove(&event.step)),
             EventType::RunEnded => self.active.clear(),
@@ -74,12 +77,20 @@ impl View {
         between(self.started.as_ref(), Some(now)).unwrap_or_default()
     }
 
-    /// A line for each step that is under way; executing ones first.
+    /// A line for each step that is under way; executing ones first. The items of a container are counted, not shown: they may be thousands.
     pub(crate) fn lines(&self, now: &Timestamp) -> Vec<String> {
-        let mut steps: Vec<_> = self.active.iter().collect();
+        let mut items: BTreeMap<&str, usize> = BTreeMap::new();
+        for container in self.active.keys().filter_map(|name| item_of(name)) {
+            *items.entry(container).or_default() += 1;
+        }
+        let mut steps: Vec<_> = self.active.iter().filter(|(name, _)| item_of(name).is_none()).collect();
         steps.sort_by_key(|(_, step)| step.status != StepStatus::Leased);
         let width = steps.iter().map(|(name, _)| name.chars().count()).max().unwrap_or_default();
-        steps.into_iter().map(|(name, step)| step.line(name, width, now)).collect()
+        let line = |(name, step): (&String, &Step)| {
+            let items = items.get(name.as_str()).map(|count| format!("  {count} items under way")).unwrap_or_default();
+            format!("{}{items}", step.line(name, width, now))
+        };
+        steps.into_iter().map(line).collect()
     }
 }
 
@@ -99,6 +110,12 @@ impl Step {
         }
         text
     }
+}
+
+/// The container whose item a name is: `a` for `a[3]`.
+fn item_of(name: &str) -> Option<&str> {
+    let (container, position) = name.strip_suffix(']')?.rsplit_once('[')?;
+    position.bytes().all(|byte| byte.is_ascii_digit()).then_some(container)
 }
 
 /// An event as a line: time, step (or `run`), what.
@@ -130,10 +147,58 @@ fn what(event: &HistoryEvent) -> String {
         EventType::RunFailing => format!("fails{}", because(why)),
         EventType::RunCancelRequested => {
             let by = event.principal.as_ref().map(|principal| format!(" by {}", principal.subject)).unwrap_or_default();
-            format!("is cancelled{by}{}", because(event.reason.clone()))
+            let undo = if event.no_compensate { ", nothing is undone" } else { "" };
+            format!("is cancelled{by}{undo}{}", because(event.reason.clone()))
         }
         EventType::RunEnded => format!("{}{}", painted(run_style(event.run_status()), &run_status(event.run_status())), because(why)),
         EventType::Unspecified => "something that this version does not know".to_owned(),
+        _ => life(event, because, why, due),
+    }
+}
+
+/// The events of containers, signals, people, children and repairs.
+fn life(event: &HistoryEvent, because: impl Fn(String) -> String, why: String, due: Option<String>) -> String {
+    let by = event.principal.as_ref().map(|principal| format!(" by {}", principal.subject)).unwrap_or_default();
+    let until = due.map(|due| format!(" until {due}")).unwrap_or_default();
+    let reason = || because(event.reason.clone());
+    match event.r#type() {
+        EventType::ScopeStarted if event.total > 0 => format!("begins with {} items", event.total),
+        EventType::ScopeStarted => "begins".to_owned(),
+        EventType::PhaseChanged => format!("{}{}", event.phase, because(why)),
+        EventType::ScopeRetried => format!("is tried again{}", because(why)),
+        EventType::StepReopened => format!("begins anew, generation {}", event.generation),
+        EventType::ScopeReopened => "goes on".to_owned(),
+        EventType::StepAwaiting => format!("waits for a signal or for people{until}"),
+        EventType::SignalReceived => format!("signal {} arrived{by}", event.signal),
+        EventType::SignalConsumed => format!("took the signal {}", event.signal),
+        EventType::ApprovalRecorded => {
+            let unverified = event.principal.as_ref().is_some_and(|principal| !principal.verified);
+            let mark = if unverified { " (UNVERIFIED)" } else { "" };
+            format!("{}{by}{mark}{}", event.outcome, reason())
+        }
+        EventType::ChildRequested => format!("starts run {}", event.child_run_id),
+        EventType::ChildStarted => "its run has started".to_owned(),
+        EventType::ChildCancelRequested => format!("cancels its run{}", reason()),
+        EventType::ChildCompensationRequested => format!("has run {} undone", event.child_run_id),
+        EventType::ChildEnded => format!("its run {}{}", run_status(event.run_status()), because(why)),
+        EventType::ParentNotified => "its parent knows".to_owned(),
+        EventType::SlotRequested => format!("waits for a slot of {}{until}", event.key),
+        EventType::SlotGranted => "got its slot".to_owned(),
+        EventType::SlotReleased => "gave its slot back".to_owned(),
+        EventType::RunPaused => format!("is paused{by}{}", reason()),
+        EventType::RunResumed => format!("is resumed{by}{}", reason()),
+        EventType::NoReturnBound => "is past the point of no return".to_owned(),
+        EventType::NoReturnLifted => "did nothing: the point of no return binds no more".to_owned(),
+        EventType::AttentionRequested => format!("needs attention: {}{}", event.outcome, because(why)),
+        EventType::Repaired => {
+            let over = if event.r#override { " (OVERRIDE)" } else { "" };
+            format!("{}{by}{over}{}", event.repair, reason())
+        }
+        EventType::RunReopened => format!("goes on: {}", event.phase),
+        EventType::RunMigrated => format!("goes on with version {}", event.workflow_version),
+        EventType::RunAnnotated => format!("note{by}{}", reason()),
+        EventType::PoolChanged => "moves on to its next pool".to_owned(),
+        _ => String::new(),
     }
 }
 
@@ -171,6 +236,23 @@ mod tests {
         assert_eq!(plain(&what(&skipped)), "skipped: upstream");
         let ended = HistoryEvent { run_status: RunStatus::Succeeded as i32, ..event(EventType::RunEnded, 1) };
         assert_eq!(plain(&what(&ended)), "succeeded");
+    }
+
+    #[test]
+    fn every_kind_of_event_says_something() {
+        for number in 1..=39 {
+            let kind = EventType::try_from(number).unwrap();
+            assert!(!what(&event(kind, 1)).is_empty(), "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn items_are_counted_under_their_container() {
+        let mut view = View::default();
+        let of = |step: &str| HistoryEvent { step: step.to_owned(), attempt: 0, ..event(EventType::ScopeStarted, 1) };
+        view.apply(&WatchRunResponse { events: vec![of("a"), of("a[0]"), of("a[1]")], run: None });
+        let lines: Vec<_> = view.lines(&at(5).unwrap()).iter().map(|line| plain(line)).collect();
+        assert_eq!(lines, ["a  running      4.0s  2 items under way"]);
     }
 
     #[test]

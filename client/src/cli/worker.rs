@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::Subcommand;
 use quorus_client::{
-    Ledger, Worker, WorkerBuilder, WorkerError,
+    Ledger, Secrets, Worker, WorkerBuilder, WorkerError,
     executors::{self, Exec, exec::CAPTURE_BYTES_DEFAULT},
 };
 use tokio::signal::unix::{SignalKind, signal};
@@ -51,6 +51,9 @@ pub(crate) struct Common {
     /// Write the begin and end of every attempt there, durably
     #[arg(long, value_name = "FILE")]
     ledger: Option<PathBuf>,
+    /// Folder with a file for each secret that tasks may refer to; QUORUS_SECRET_<NAME> in the environment comes first
+    #[arg(long, env = "QUORUS_SECRETS_DIR", value_name = "DIR", hide_env_values = true)]
+    secrets_dir: Option<PathBuf>,
     /// Label of the worker, as key=value; may be repeated
     #[arg(long, short, value_name = "KEY=VALUE", value_parser = key_value)]
     label: Vec<(String, String)>,
@@ -94,6 +97,7 @@ fn builder(common: Common, globals: &Globals, default_queue: &str) -> Result<Wor
     for (key, value) in common.label {
         builder = builder.label(key, value);
     }
+    builder = builder.secrets(Secrets::with_folder(common.secrets_dir));
     if let Some(path) = common.ledger {
         builder = builder.ledger(Ledger::open(path).map_err(|error| Failure::error(error.to_string()))?);
     }

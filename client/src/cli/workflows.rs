@@ -25,7 +25,15 @@ pub(crate) enum Command {
         #[arg(long, value_name = "NUMBER")]
         version: Option<u64>,
     },
-    /// Delete workflows; their runs go on
+    /// List the versions of a workflow, the newest first
+    Versions {
+        /// Name of the workflow
+        name: String,
+        /// How many at most
+        #[arg(long, value_name = "NUMBER", default_value_t = 20)]
+        limit: u32,
+    },
+    /// Delete workflows that no run or schedule uses
     #[command(visible_alias = "rm")]
     Delete {
         /// Names of the workflows
@@ -38,6 +46,7 @@ pub(crate) async fn run(command: Command, globals: &Globals) -> Result<(), Failu
     match command {
         Command::List => list(globals).await,
         Command::Get { name, version } => get(globals, name, version).await,
+        Command::Versions { name, limit } => versions(globals, name, limit as usize).await,
         Command::Delete { names } => delete(globals, names).await,
     }
 }
@@ -78,6 +87,29 @@ async fn get(globals: &Globals, name: String, version: Option<u64>) -> Result<()
         Format::Table | Format::Yaml => term::print(&quorus_spec::to_yaml(&workflow)),
         Format::Json => term::print(&term::json(&render::value(&version))),
     }
+}
+
+async fn versions(globals: &Globals, name: String, limit: usize) -> Result<(), Failure> {
+    let client = client::connect(globals)?;
+    let mut versions = Vec::new();
+    let mut request = v1::ListWorkflowVersionsRequest { name, ..Default::default() };
+    while versions.len() < limit {
+        request.page_size = u32::try_from(limit - versions.len()).unwrap_or(u32::MAX).min(1000);
+        let page = client.list_workflow_versions(request.clone()).await?;
+        versions.extend(page.versions);
+        if page.next_page_token.is_empty() {
+            break;
+        }
+        request.page_token = page.next_page_token;
+    }
+    let row = |version: &v1::WorkflowVersion| {
+        let steps = version.workflow.as_ref().and_then(|workflow| workflow.spec.as_ref()).map_or(0, |spec| spec.steps.len());
+        let by = version.applied_by.clone().unwrap_or_default().subject;
+        let digest = version.digest.chars().take(12).collect();
+        [version.version.to_string(), steps.to_string(), age(version.applied_at.as_ref()), by, digest]
+    };
+    let value = || json!({"versions": versions.iter().map(render::value).collect::<Vec<_>>()});
+    term::print_as(globals, value, || table::table(["VERSION", "STEPS", "AGE", "BY", "DIGEST"], versions.iter().map(row)))
 }
 
 async fn delete(globals: &Globals, names: Vec<String>) -> Result<(), Failure> {

@@ -28,7 +28,7 @@ impl Client {
         }
     }
 
-    fn fill_principal(&self, principal: &mut Option<v1::Principal>) {
+    pub(super) fn fill_principal(&self, principal: &mut Option<v1::Principal>) {
         if principal.is_none() {
             principal.clone_from(&self.options().principal);
         }
@@ -51,6 +51,15 @@ impl Client {
     pub async fn list_workflows(&self, mut request: v1::ListWorkflowsRequest) -> Result<v1::ListWorkflowsResponse, Error> {
         self.fill_namespace(&mut request.namespace);
         self.call(request, |channel, request| async move { workflows(channel).list_workflows(request).await }).await
+    }
+
+    /// Returns a page of the list of a workflow's versions, the newest first.
+    pub async fn list_workflow_versions(
+        &self,
+        mut request: v1::ListWorkflowVersionsRequest,
+    ) -> Result<v1::ListWorkflowVersionsResponse, Error> {
+        self.fill_namespace(&mut request.namespace);
+        self.call(request, |channel, request| async move { workflows(channel).list_workflow_versions(request).await }).await
     }
 
     /// Deletes a workflow. When a try whose answer got lost is repeated, "not found" means that it had worked.

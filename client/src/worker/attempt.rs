@@ -9,7 +9,8 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use quorus_proto::v1::{Failure, Payload, TaskCancelled, TaskOutcome, TaskReleased, task_outcome::Result as Ending};
+use quorus_proto::v1::{Failure, Payload, Task, TaskCancelled, TaskOutcome, TaskReleased, task_outcome::Result as Ending};
+use quorus_secrets::{Resolved, Secrets};
 use tokio::{sync::Semaphore, task::JoinError};
 use tracing::{info, warn};
 
@@ -28,6 +29,7 @@ const DROP_AFTER: Duration = Duration::from_secs(1);
 pub(super) struct Shared {
     pub(super) registry: Registry,
     pub(super) ledger: Option<Ledger>,
+    pub(super) secrets: Secrets,
     /// Name and incarnation, as the ledger shows it.
     pub(super) worker: String,
     /// Nodes never send more than the capacity, except around a change of session; then the rest waits here.
@@ -43,7 +45,7 @@ pub(super) async fn execute(shared: Arc<Shared>, context: TaskContext) {
     let _ = reports.send(Report::Ended(TaskOutcome { lease, result: Some(result) }));
 }
 
-async fn attempt(shared: &Shared, context: TaskContext) -> Ending {
+async fn attempt(shared: &Shared, mut context: TaskContext) -> Ending {
     let Some(function) = shared.registry.get(&context.task.r#type) else {
         let message = format!("this worker executes {:?}, not `{}`", shared.registry.task_types(), context.task.r#type);
         return failed(TaskError::failed("UnknownTaskType", message).nothing_done());
@@ -53,13 +55,18 @@ async fn attempt(shared: &Shared, context: TaskContext) -> Ending {
         _ = context.cancelled() => return not_begun(&context),
         slot = shared.slots.acquire() => slot,
     };
+    if !context.task.secrets.is_empty()
+        && let Err(error) = put_secrets_in(shared, &mut context).await
+    {
+        return failed(error);
+    }
     if let Err(error) = write_ledger(shared, &context, LedgerEvent::Begin, "").await {
         return failed(TaskError::failed("LedgerUnavailable", error.to_string()).nothing_done());
     }
     let task = context.task.clone();
     let started = tokio::time::Instant::now();
     info!(run = task.run_id, step = task.step, attempt = task.attempt, r#type = task.r#type, "attempt begins");
-    let ending = run(function, &context).await;
+    let ending = masked(&context.secrets, run(function, &context).await);
     let lost = context.cancellation().is_some_and(|cancellation| cancellation.reason == CancelReason::LeaseLost);
     let outcome = if lost { "lost" } else { name(&ending) };
     info!(run = task.run_id, step = task.step, attempt = task.attempt, outcome, ms = started.elapsed().as_millis() as u64, "attempt ended");
@@ -68,6 +75,52 @@ async fn attempt(shared: &Shared, context: TaskContext) -> Ending {
         warn!(%error, run = task.run_id, step = task.step, "the ledger lacks the end of an attempt");
     }
     ending
+}
+
+/// Puts the values of the task's secrets into its input, for this attempt.
+async fn put_secrets_in(shared: &Shared, context: &mut TaskContext) -> Result<(), TaskError> {
+    let (secrets, names) = (shared.secrets.clone(), context.task.secrets.clone());
+    let unavailable = |why: String| TaskError::failed("QuorusSecretUnavailable", why).nothing_done();
+    let resolved = tokio::task::spawn_blocking(move || secrets.resolve(&names)).await;
+    let resolved = resolved.map_err(|error| unavailable(error.to_string()))?.map_err(|error| unavailable(error.to_string()))?;
+    let mut task = Task::clone(&context.task);
+    if let Some(input) = &mut task.input {
+        // Only JSON has markers: everything else is opaque to the cluster.
+        if let Ok(text) = std::str::from_utf8(&input.data) {
+            input.data = resolved.put_into_json(text).into();
+        }
+    }
+    context.task = Arc::new(task);
+    context.secrets = Arc::new(resolved);
+    Ok(())
+}
+
+/// An ending without any value of a secret.
+fn masked(secrets: &Resolved, ending: Ending) -> Ending {
+    if secrets.is_empty() {
+        return ending;
+    }
+    match ending {
+        Ending::Succeeded(output) => Ending::Succeeded(masked_payload(secrets, output)),
+        Ending::Failed(failure) => Ending::Failed(Failure {
+            r#type: secrets.mask_text(&failure.r#type).into_owned(),
+            message: secrets.mask_text(&failure.message).into_owned(),
+            details: failure.details.map(|details| masked_payload(secrets, details)),
+            ..failure
+        }),
+        // Its checkpoint was masked when it was kept.
+        Ending::Released(_) | Ending::Cancelled(_) => ending,
+    }
+}
+
+/// A value without any value of a secret.
+pub(super) fn masked_payload(secrets: &Resolved, payload: Payload) -> Payload {
+    if secrets.is_empty() {
+        return payload;
+    }
+    let json = payload.encoding.is_empty() || payload.encoding == "json";
+    let data = secrets.mask_bytes(&payload.data, json).into_owned().into();
+    Payload { data, encoding: payload.encoding }
 }
 
 /// Runs the function until it returns, or is dropped.

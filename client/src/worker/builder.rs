@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
 
+use quorus_secrets::Secrets;
 use tokio::sync::Semaphore;
 
 use super::{
@@ -49,6 +50,7 @@ pub struct WorkerBuilder {
     labels: BTreeMap<String, String>,
     registry: Registry,
     ledger: Option<Ledger>,
+    secrets: Secrets,
     shutdown_grace: Duration,
 }
 
@@ -63,6 +65,7 @@ impl Worker {
             labels: BTreeMap::new(),
             registry: Registry::default(),
             ledger: None,
+            secrets: Secrets::from_environment(),
             shutdown_grace: Duration::from_secs(30),
         }
     }
@@ -124,6 +127,14 @@ impl WorkerBuilder {
         self
     }
 
+    /// Where secrets come from that tasks refer to. Default: `QUORUS_SECRET_<NAME>` in the environment.
+    ///
+    /// Functions find the values in their input. In what an attempt returns, keeps or fails with, they are masked again.
+    pub fn secrets(mut self, secrets: Secrets) -> Self {
+        self.secrets = secrets;
+        self
+    }
+
     /// How long running attempts may take to end by themselves when the worker stops. Default: 30 s.
     pub fn shutdown_grace(mut self, grace: Duration) -> Self {
         self.shutdown_grace = grace;
@@ -150,6 +161,7 @@ impl WorkerBuilder {
         let shared = Shared {
             registry: self.registry,
             ledger: self.ledger,
+            secrets: self.secrets,
             worker: format!("{name}/{incarnation}"),
             slots: Arc::new(Semaphore::new(self.concurrency)),
         };

@@ -12,12 +12,15 @@ use std::{
 use bytes::Bytes;
 use parking_lot::Mutex;
 use quorus_proto::v1::{Failure, Payload, Task};
+use quorus_secrets::Resolved;
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::{
     sync::{mpsc::UnboundedSender, watch},
     time::Instant,
 };
 use tokio_util::sync::CancellationToken;
+
+use super::attempt::masked_payload;
 
 /// What an attempt tells the driver.
 #[derive(Debug)]
@@ -115,6 +118,7 @@ pub struct LeaseLost;
 #[derive(Clone, Debug)]
 pub struct TaskContext {
     pub(super) task: Arc<Task>,
+    pub(super) secrets: Arc<Resolved>,
     pub(super) signal: Signal,
     pub(super) reports: UnboundedSender<Report>,
     pub(super) committed: watch::Receiver<u64>,
@@ -143,7 +147,7 @@ impl TaskContext {
 
     /// Keeps a value for the next attempt. Returns when it is committed; shows progress, too.
     pub async fn checkpoint(&self, value: impl Into<Output>) -> Result<(), LeaseLost> {
-        let payload = value.into().0;
+        let payload = masked_payload(&self.secrets, value.into().0);
         let number = self.numbers.fetch_add(1, Ordering::Relaxed) + 1;
         *self.checkpoint.lock() = Some(payload.clone());
         let report = Report::Checkpoint { lease: self.task.lease.clone(), number, payload };

@@ -281,6 +281,7 @@ impl Driver {
             committed: committed.subscribe(),
             numbers: Arc::new(AtomicU64::new(0)),
             checkpoint: Arc::new(Mutex::new(task.checkpoint.clone())),
+            secrets: Arc::default(),
             task: Arc::new(task),
         };
         self.running.insert(context.task.lease.clone(), Running { signal, committed });

@@ -36,6 +36,9 @@ pub struct Script {
     watch: Option<Answer<v1::WatchRunRequest, WatchItems>>,
     apply: Option<Answer<v1::ApplyWorkflowRequest, v1::ApplyWorkflowResponse>>,
     delete: Option<Answer<v1::DeleteWorkflowRequest, v1::DeleteWorkflowResponse>>,
+    get_workflow: Option<Answer<v1::GetWorkflowRequest, v1::GetWorkflowResponse>>,
+    list_workflows: Option<Answer<v1::ListWorkflowsRequest, v1::ListWorkflowsResponse>>,
+    versions: Option<Answer<v1::ListWorkflowVersionsRequest, v1::ListWorkflowVersionsResponse>>,
     list: Option<Answer<v1::ListRunsRequest, v1::ListRunsResponse>>,
     sessions: Option<UnboundedSender<Session>>,
 }
@@ -55,6 +58,9 @@ impl Script {
     on!(on_watch, watch, v1::WatchRunRequest, WatchItems);
     on!(on_apply, apply, v1::ApplyWorkflowRequest, v1::ApplyWorkflowResponse);
     on!(on_delete, delete, v1::DeleteWorkflowRequest, v1::DeleteWorkflowResponse);
+    on!(on_get_workflow, get_workflow, v1::GetWorkflowRequest, v1::GetWorkflowResponse);
+    on!(on_list_workflows, list_workflows, v1::ListWorkflowsRequest, v1::ListWorkflowsResponse);
+    on!(on_versions, versions, v1::ListWorkflowVersionsRequest, v1::ListWorkflowVersionsResponse);
     on!(on_list, list, v1::ListRunsRequest, v1::ListRunsResponse);
 }
 
@@ -219,11 +225,17 @@ impl WorkflowService for Script {
     async fn apply_workflow(&self, request: Request<v1::ApplyWorkflowRequest>) -> Result<Response<v1::ApplyWorkflowResponse>, Status> {
         answer(&self.apply, request)
     }
-    async fn get_workflow(&self, _: Request<v1::GetWorkflowRequest>) -> Result<Response<v1::GetWorkflowResponse>, Status> {
-        Err(Status::unimplemented("not in the script"))
+    async fn get_workflow(&self, request: Request<v1::GetWorkflowRequest>) -> Result<Response<v1::GetWorkflowResponse>, Status> {
+        answer(&self.get_workflow, request)
     }
-    async fn list_workflows(&self, _: Request<v1::ListWorkflowsRequest>) -> Result<Response<v1::ListWorkflowsResponse>, Status> {
-        Err(Status::unimplemented("not in the script"))
+    async fn list_workflows(&self, request: Request<v1::ListWorkflowsRequest>) -> Result<Response<v1::ListWorkflowsResponse>, Status> {
+        answer(&self.list_workflows, request)
+    }
+    async fn list_workflow_versions(
+        &self,
+        request: Request<v1::ListWorkflowVersionsRequest>,
+    ) -> Result<Response<v1::ListWorkflowVersionsResponse>, Status> {
+        answer(&self.versions, request)
     }
     async fn delete_workflow(&self, request: Request<v1::DeleteWorkflowRequest>) -> Result<Response<v1::DeleteWorkflowResponse>, Status> {
         answer(&self.delete, request)

@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::{
-    Event, Failure, Outcome, Payload, Plan, Principal, RunInfo, RunStatus, RunUid, StepId, TimerKind, Timestamp, Token, WorkerId,
-};
+use crate::{Event, Failure, Outcome, Payload, Plan, Principal, RunInfo, RunStatus, RunUid, StepId, TimerKind, Timestamp, Token, WorkerId};
 
 /// Signals that may wait in a run for a step to take them.
 pub const SIGNALS_UNREAD_MAX: u32 = 1_000;
@@ -374,6 +372,12 @@ pub struct Context<'a> {
 pub trait Credits {
     /// Takes a credit for a task of this queue, if a worker with room is known. It is spent when the decision commits.
     fn take(&mut self, queue: &str) -> Option<WorkerId>;
+
+    /// The same for a task of a step: the worker must have the labels that it selects, and there must be no limit to wait for.
+    fn take_for(&mut self, queue: &str, step: &crate::PlannedStep, task: &crate::PlannedTask) -> Option<WorkerId> {
+        let _ = (step, task);
+        self.take(queue)
+    }
 }
 
 /// Nobody has room: every ready step is queued.

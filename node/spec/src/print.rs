@@ -95,7 +95,17 @@ fn print_message(message: &DynamicMessage) -> Value {
                 return format_duration(&duration).into();
             }
         }
-        schema::TEMPLATE => {
+        schema::ERROR_MATCH => {
+            let any = message.get_field_by_name("any").and_then(|any| any.as_bool()).unwrap_or_default();
+            let types = message.get_field_by_name("types").and_then(|types| types.as_list().map(<[Wire]>::to_vec)).unwrap_or_default();
+            match (any, types.is_empty()) {
+                // An empty list reads back as the empty message.
+                (false, _) => return types.iter().map(|name| print(&Kind::String, name)).collect(),
+                (true, true) => return true.into(),
+                (true, false) => {}
+            }
+        }
+        schema::TEMPLATE | schema::JSON_VALUE => {
             let json = message.get_field_by_name("json");
             let text = json.as_ref().and_then(|json| json.as_str()).unwrap_or_default();
             return serde_json::from_str(text).unwrap_or_else(|_| text.into());

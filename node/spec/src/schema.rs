@@ -4,14 +4,21 @@
 
 use std::sync::LazyLock;
 
-use prost_reflect::{DescriptorPool, EnumDescriptor, FieldDescriptor, MessageDescriptor};
+use prost_reflect::{DescriptorPool, EnumDescriptor, FieldDescriptor, FileDescriptor, Kind, MessageDescriptor};
 
+const PACKAGE: &str = "quorus.v1";
 /// Full names of the types with a form of their own.
 pub(crate) const DURATION: &str = "google.protobuf.Duration";
 pub(crate) const TEMPLATE: &str = "quorus.v1.Template";
+pub(crate) const JSON_VALUE: &str = "quorus.v1.JsonValue";
+pub(crate) const ERROR_MATCH: &str = "quorus.v1.ErrorMatch";
 
 /// Messages of which a text is enough, and the field that it means.
 const SHORTHANDS: [(&str, &str); 1] = [("quorus.v1.Need", "step")];
+/// Texts that look like numbers often enough that they need no quotes.
+const NUMERIC_TEXTS: [&str; 2] = ["quorus.v1.HttpStep.expect", "quorus.v1.WorkflowStep.version"];
+/// Whole numbers whose name ends like this may be written as sizes.
+const SIZE_SUFFIX: &str = "_bytes";
 /// A duration `x` may be written `${...}` if the message has a text field `x_expression` beside it.
 const EXPRESSION_SUFFIX: &str = "_expression";
 
@@ -34,6 +41,37 @@ pub(crate) fn workflow() -> MessageDescriptor {
 pub(crate) fn shorthand(message: &MessageDescriptor) -> Option<FieldDescriptor> {
     let (_, field) = SHORTHANDS.iter().find(|(name, _)| *name == message.full_name())?;
     message.get_field_by_name(field)
+}
+
+/// True for a text that may be written as a number.
+pub(crate) fn is_numeric_text(field: &FieldDescriptor) -> bool {
+    NUMERIC_TEXTS.contains(&field.full_name())
+}
+
+/// True for a whole number that may be written as a size, such as `1MiB`.
+pub(crate) fn is_size(field: &FieldDescriptor) -> bool {
+    field.name().ends_with(SIZE_SUFFIX) && matches!(field.kind(), Kind::Uint64 | Kind::Uint32 | Kind::Int64)
+}
+
+/// The files that define what people write.
+pub(crate) fn files() -> Vec<FileDescriptor> {
+    POOL.files().filter(|file| file.package_name() == PACKAGE).collect()
+}
+
+/// The messages that are documents by themselves: those with a version, a kind, a name and a content. The workflow comes first.
+pub(crate) fn resources() -> Vec<MessageDescriptor> {
+    let is_resource = |message: &MessageDescriptor| {
+        ["api_version", "kind", "metadata", "spec"].iter().all(|field| message.get_field_by_name(field).is_some())
+    };
+    let mut resources: Vec<MessageDescriptor> =
+        files().iter().flat_map(|file| file.messages().collect::<Vec<_>>()).filter(is_resource).collect();
+    resources.sort_by_key(|message| (message.name() != "Workflow", message.name().to_owned()));
+    resources
+}
+
+/// The message with this name, of the package that definitions are in.
+pub(crate) fn message(name: &str) -> Option<MessageDescriptor> {
+    POOL.get_message_by_name(&format!("{PACKAGE}.{name}"))
 }
 
 /// The field that takes `${...}` in place of the duration `field`.

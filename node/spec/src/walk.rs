@@ -104,6 +104,14 @@ impl Walk {
         if let Some((twin, value)) = self.expression_for_duration(field, node, path) {
             return value.map(|value| (twin, value));
         }
+        let rewritten;
+        let node = match self.number_as_text(field, node).or_else(|| self.size(field, node, path)) {
+            Some(other) => {
+                rewritten = other;
+                &rewritten
+            }
+            None => node,
+        };
         let value = if field.is_map() {
             self.map_value(field, node, path)
         } else if field.is_list() {
@@ -182,7 +190,12 @@ impl Walk {
     fn single_message(&mut self, message: &MessageDescriptor, node: &Node, path: &str) -> Option<DynamicMessage> {
         match message.full_name() {
             schema::DURATION => return self.duration(message, node, path),
-            schema::TEMPLATE => return self.template(message, node, path),
+            schema::TEMPLATE | schema::JSON_VALUE => return self.template(message, node, path),
+            schema::ERROR_MATCH => {
+                if let Some(errors) = self.error_match(message, node, path) {
+                    return errors;
+                }
+            }
             _ => {}
         }
         if let (Some(field), Value::Scalar(scalar)) = (schema::shorthand(message), &node.value)

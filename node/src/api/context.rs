@@ -2,20 +2,21 @@
 
 use std::sync::Arc;
 
-use quorus_engine::RunStatus;
 use quorus_proto::v1;
 use quorus_raft::{Group, GroupId, Host, NodeId, Peers, disk::Disk};
 use tonic::Status;
 
-use super::{Admission, errors, to_proto};
+use super::{Admission, SystemPort, errors, schemas, steps, to_proto};
 use crate::{
     changes::Changes,
     clock::Clock,
+    dispatch::Dispatcher,
     gateway::Gateway,
     leader::{LedShards, PlanCache},
+    limits::PermitPort,
     liveness::Liveness,
     routing,
-    store::ShardStore,
+    store::{LoadedRun, ShardStore},
     system::SystemStore,
 };
 
@@ -31,6 +32,12 @@ pub struct ApiContext {
     pub disk: Arc<dyn Disk>,
     /// Definitions and placement, on every node.
     pub system: SystemStore,
+    /// The way to the keeper of the limits.
+    pub permits: PermitPort,
+    /// Waiting tasks of the shards that this node leads.
+    pub dispatcher: Dispatcher,
+    /// The way to group 0's leader.
+    pub port: SystemPort,
     /// Shards that this node leads.
     pub led: LedShards,
     /// Compiled plans.
@@ -82,13 +89,20 @@ impl ApiContext {
         let store = self.store(shard);
         let Some(uid) = store.current_uid(namespace, run_id).map_err(|error| errors::internal(&error))? else { return Ok(None) };
         let Some(run) = store.load_run(uid).map_err(|error| errors::internal(&error))? else { return Ok(None) };
-        let plan = self.plans.get(&store, &run.info.digest).map_err(|error| errors::internal(&error))?;
+        self.show_run(&store, shard, &run).map(Some)
+    }
+
+    /// A run with its steps, as clients read it.
+    pub fn show_run(&self, store: &ShardStore, shard: GroupId, run: &LoadedRun) -> Result<v1::Run, Status> {
+        let plan = self.plans.get(store, run.digest()).map_err(|error| errors::internal(&error))?;
         let mut wire = to_proto::run_summary(shard, &run.info, &run.head);
-        wire.input = Some(to_proto::payload(&run.info.input));
+        wire.input = Some(schemas::shown_input(&plan, &run.info.input));
         wire.output = run.head.output.as_ref().map(to_proto::payload);
-        let state = |id| run.steps.get(id);
-        let status: RunStatus = run.head.status;
-        wire.steps = plan.steps.iter().map(|step| to_proto::step(step.id.as_str(), step.kind.name(), status, state(&step.id))).collect();
-        Ok(Some(wire))
+        wire.steps = steps::steps(&plan, run);
+        wire.undone = steps::undone(&plan, run);
+        if !wire.undone.is_empty() && run.head.status.is_final() && wire.compensation() == v1::CompensationState::Unspecified {
+            wire.set_compensation(v1::CompensationState::Incomplete);
+        }
+        Ok(wire)
     }
 }

@@ -22,12 +22,44 @@ pub mod reason {
     pub const INVALID_ARGUMENT: &str = "INVALID_ARGUMENT";
     /// There is no such workflow or version.
     pub const WORKFLOW_NOT_FOUND: &str = "WORKFLOW_NOT_FOUND";
+    /// Runs or schedules use the workflow.
+    pub const WORKFLOW_IN_USE: &str = "WORKFLOW_IN_USE";
     /// There is no such run.
     pub const RUN_NOT_FOUND: &str = "RUN_NOT_FOUND";
     /// A run of this id exists and the policy forbids another.
     pub const RUN_EXISTS: &str = "RUN_EXISTS";
+    /// There is no such limit.
+    pub const LIMIT_NOT_FOUND: &str = "LIMIT_NOT_FOUND";
     /// The run has ended.
     pub const RUN_ENDED: &str = "RUN_ENDED";
+    /// The run is going on: it is not repaired like this.
+    pub const RUN_ACTIVE: &str = "RUN_ACTIVE";
+    /// The run is paused.
+    pub const RUN_PAUSED: &str = "RUN_PAUSED";
+    /// The run's plan has no such step.
+    pub const UNKNOWN_STEP: &str = "UNKNOWN_STEP";
+    /// The step does not wait, or not for this.
+    pub const STEP_NOT_WAITING: &str = "STEP_NOT_WAITING";
+    /// The workflow declares its signals, and this is none of them.
+    pub const UNKNOWN_SIGNAL: &str = "UNKNOWN_SIGNAL";
+    /// Nobody takes the run's signals.
+    pub const TOO_MANY_SIGNALS: &str = "TOO_MANY_SIGNALS";
+    /// The person may not give this approval, nor pass it by.
+    pub const NOT_AN_APPROVER: &str = "NOT_AN_APPROVER";
+    /// Nobody vouches for the person.
+    pub const UNVERIFIED_PRINCIPAL: &str = "UNVERIFIED_PRINCIPAL";
+    /// The person has decided already.
+    pub const ALREADY_DECIDED: &str = "ALREADY_DECIDED";
+    /// Nothing failed and nothing was undone.
+    pub const NOT_RETRYABLE: &str = "NOT_RETRYABLE";
+    /// The run can't be restarted from this step.
+    pub const NOT_RESTARTABLE: &str = "NOT_RESTARTABLE";
+    /// There is nothing to undo.
+    pub const NOT_COMPENSABLE: &str = "NOT_COMPENSABLE";
+    /// Steps that have begun differ between the versions.
+    pub const NOT_MIGRATABLE: &str = "NOT_MIGRATABLE";
+    /// What is beyond it can't be undone.
+    pub const POINT_OF_NO_RETURN: &str = "POINT_OF_NO_RETURN";
     /// A payload is larger than 2 MiB.
     pub const PAYLOAD_TOO_LARGE: &str = "PAYLOAD_TOO_LARGE";
     /// The node has as much to do as it takes.
@@ -133,6 +165,36 @@ pub fn reason_of(status: &Status) -> Option<String> {
     (info.domain == DOMAIN).then_some(info.reason)
 }
 
+/// How a client sees what the engine says no with.
+fn code_of(rejection: &Rejection) -> (Code, &'static str) {
+    match rejection {
+        Rejection::UnknownRun => (Code::NotFound, reason::RUN_NOT_FOUND),
+        Rejection::UnknownStep(_) => (Code::NotFound, reason::UNKNOWN_STEP),
+        Rejection::RunExists => (Code::AlreadyExists, reason::RUN_EXISTS),
+        Rejection::RunEnded(_) => (Code::FailedPrecondition, reason::RUN_ENDED),
+        Rejection::Paused => (Code::FailedPrecondition, reason::RUN_PAUSED),
+        Rejection::UnknownSignal(_) => (Code::InvalidArgument, reason::UNKNOWN_SIGNAL),
+        Rejection::TooManySignals => (Code::ResourceExhausted, reason::TOO_MANY_SIGNALS),
+        Rejection::NotAwaitingApproval(_) | Rejection::CantSkip { .. } => (Code::FailedPrecondition, reason::STEP_NOT_WAITING),
+        Rejection::NotAnApprover { .. } | Rejection::StarterExcluded(_) => (Code::PermissionDenied, reason::NOT_AN_APPROVER),
+        Rejection::Unverified(_) => (Code::PermissionDenied, reason::UNVERIFIED_PRINCIPAL),
+        Rejection::AlreadyApproved { .. } => (Code::FailedPrecondition, reason::ALREADY_DECIDED),
+        Rejection::RunActive(_) => (Code::FailedPrecondition, reason::RUN_ACTIVE),
+        Rejection::NothingToRetry(_) => (Code::FailedPrecondition, reason::NOT_RETRYABLE),
+        Rejection::NothingToCompensate(_) => (Code::FailedPrecondition, reason::NOT_COMPENSABLE),
+        Rejection::CantRestartFrom { .. } => (Code::FailedPrecondition, reason::NOT_RESTARTABLE),
+        Rejection::PastNoReturn(_) => (Code::FailedPrecondition, reason::POINT_OF_NO_RETURN),
+        Rejection::CantMigrate(_) => (Code::FailedPrecondition, reason::NOT_MIGRATABLE),
+        // What only the node itself asks for.
+        Rejection::StaleLease { .. }
+        | Rejection::StaleTimer
+        | Rejection::TimerNotDue(_)
+        | Rejection::NotQueued(_)
+        | Rejection::UnknownChild(_)
+        | Rejection::UnexpectedAnswer => (Code::FailedPrecondition, reason::INVALID_ARGUMENT),
+    }
+}
+
 /// What a run's actor says no with.
 pub fn refused(namespace: &str, run_id: &str, refusal: &Refusal) -> Status {
     match refusal {
@@ -146,8 +208,10 @@ pub fn refused(namespace: &str, run_id: &str, refusal: &Refusal) -> Status {
                     format!("a run {run_id:?} exists already in namespace {namespace:?}; choose another id, or a policy for conflicts");
                 status(Code::AlreadyExists, reason::RUN_EXISTS, message)
             }
-            Rejection::RunEnded(_) => status(Code::FailedPrecondition, reason::RUN_ENDED, rejection.to_string()),
-            other => status(Code::FailedPrecondition, reason::INVALID_ARGUMENT, other.to_string()),
+            other => {
+                let (code, reason) = code_of(other);
+                status(code, reason, other.to_string())
+            }
         },
     }
 }
@@ -171,6 +235,19 @@ mod tests {
         let status = invalid_workflow(&(0..1000).map(problem).collect::<Vec<_>>());
         assert!(status.details().len() + status.message().len() < 10_000);
         assert!(status.message().ends_with("more"), "{}", status.message());
+    }
+
+    #[test]
+    fn every_reason_is_documented() {
+        let documented = include_str!("../../../docs/errors.md");
+        let source = include_str!("errors.rs");
+        let reasons =
+            source.lines().filter_map(|line| line.trim().strip_prefix("pub const ")?.split_once(": &str = \"")?.1.strip_suffix("\";"));
+        let reasons: Vec<_> = reasons.filter(|reason| reason.chars().all(|letter| letter.is_ascii_uppercase() || letter == '_')).collect();
+        assert!(reasons.len() > 20, "{reasons:?}");
+        for reason in reasons {
+            assert!(documented.contains(&format!("| `{reason}` |")), "docs/errors.md does not know {reason}");
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What clients and workers send, as the engine reads it.
 
-use quorus_engine::{Failure, Outcome, Payload, Principal};
-use quorus_proto::v1;
+use quorus_engine::{Failure, Millis, Outcome, Payload, Principal, RunStatus};
+use quorus_proto::{peer, v1};
 
 use crate::leader::{OnConflict, OnReuse};
 
@@ -18,9 +18,10 @@ pub(crate) fn principal(principal: Option<v1::Principal>) -> Principal {
 
 /// Why it failed.
 pub(crate) fn failure(failure: v1::Failure) -> Failure {
-    let v1::Failure { r#type, message, details, non_retryable, nothing_done } = failure;
+    let v1::Failure { r#type, message, details, non_retryable, nothing_done, retry_after_ms } = failure;
     let kind = if r#type.is_empty() { "Error".to_owned() } else { r#type };
-    Failure { kind, message, details: details.map(payload), non_retryable, nothing_done }
+    let retry_after = (retry_after_ms > 0).then_some(Millis(retry_after_ms));
+    Failure { kind, message, details: details.map(payload), non_retryable, nothing_done, retry_after }
 }
 
 /// How an attempt ended; `None` if the message does not say.
@@ -53,4 +54,10 @@ pub(crate) fn on_reuse(policy: i32) -> Option<OnReuse> {
         v1::ReusePolicy::AllowIfFailed => OnReuse::AllowIfFailed,
         v1::ReusePolicy::Reject => OnReuse::Reject,
     })
+}
+
+/// How a run on another shard ended; `None` if it has not.
+pub(crate) fn child_end(end: peer::ChildEnd) -> Option<(RunStatus, Option<Payload>, Option<Failure>)> {
+    let status = crate::codec::run_status_from_proto(end.status).ok().filter(|status| status.is_final())?;
+    Some((status, end.output.map(payload), end.failure.map(failure)))
 }

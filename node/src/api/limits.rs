@@ -20,7 +20,7 @@ pub const CAPACITY_MAX: u32 = 100_000;
 pub(super) const HELD_MAX: usize = 100_000;
 
 /// True for what may name a run, a queue or a namespace.
-pub(super) fn is_name(text: &str) -> bool {
+pub(crate) fn is_name(text: &str) -> bool {
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | ':');
     !text.is_empty() && text.len() <= NAME_CHARS_MAX && text.chars().all(allowed)
 }

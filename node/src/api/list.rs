@@ -7,7 +7,7 @@ use quorus_proto::v1;
 use quorus_raft::{GroupId, NodeId};
 use tonic::{Code, Status};
 
-use super::{ApiContext, errors, errors::reason, forward::Journey, limits, run_service, to_proto};
+use super::{ApiContext, errors, errors::reason, forward::Journey, history_event, limits, run_service, schemas, to_proto};
 use crate::store::{RunCursor, RunFilter, RunPage};
 
 /// Names the shards that a forwarded list is about, so that each is asked once.
@@ -92,8 +92,9 @@ pub(super) fn history(
     let limit = limits::page_size(message.page_size);
     let events = store.history(uid, from, limit + 1).map_err(|error| errors::internal(&error))?;
     let next_page_token = events.get(limit).map(|(sequence, _)| sequence.to_string()).unwrap_or_default();
-    let events = events.iter().take(limit).map(|(sequence, event)| to_proto::event(*sequence, event)).collect();
-    Ok(v1::GetRunHistoryResponse { events, next_page_token })
+    let mut wire: Vec<_> = events.iter().take(limit).map(|(sequence, event)| history_event::event(*sequence, event)).collect();
+    schemas::hide(&context.plans, &store, &events, &mut wire);
+    Ok(v1::GetRunHistoryResponse { events: wire, next_page_token })
 }
 
 fn filter(message: &v1::ListRunsRequest) -> Result<RunFilter, Status> {
@@ -118,6 +119,9 @@ fn filter(message: &v1::ListRunsRequest) -> Result<RunFilter, Status> {
 fn run_status(status: v1::RunStatus) -> Option<RunStatus> {
     Some(match status {
         v1::RunStatus::Unspecified => return None,
+        v1::RunStatus::Queued => RunStatus::Queued,
+        v1::RunStatus::Compensating => RunStatus::Compensating,
+        v1::RunStatus::NeedsAttention => RunStatus::NeedsAttention,
         v1::RunStatus::Running => RunStatus::Running,
         v1::RunStatus::Failing => RunStatus::Failing,
         v1::RunStatus::Cancelling => RunStatus::Cancelling,

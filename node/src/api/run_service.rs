@@ -6,15 +6,13 @@ use futures::Stream;
 use quorus_engine::Command;
 use quorus_proto::v1::{self, run_service_client::RunServiceClient, run_service_server::RunService};
 use quorus_raft::GroupId;
-use tokio::sync::oneshot;
 use tonic::{Request, Response, Status, transport::Channel};
 
 use super::{
-    ApiContext, MESSAGE_BYTES_MAX, errors,
+    ApiContext, MESSAGE_BYTES_MAX, change, errors,
     forward::{self, Journey},
     from_proto, limits, list, start, watch,
 };
-use crate::leader::{Answer, Ask, LedShard, Refusal, Reply, Request as RunRequest, RunKey};
 
 /// Serves runs.
 pub struct Runs {
@@ -33,7 +31,7 @@ impl RunService for Runs {
         start::complete(&mut message, &journey)?;
         let (shard, group) = self.context.shard_of(&message.namespace, &message.run_id)?;
         let Some(group) = group else {
-            let channel = self.holder(shard, &journey)?;
+            let channel = holder(&self.context, shard, &journey)?;
             return client(channel).start_run(journey.relay(message)).await;
         };
         let here = || self.start_here(shard, &message);
@@ -48,7 +46,7 @@ impl RunService for Runs {
         let _permit = self.context.admission.read()?;
         let (shard, group) = self.context.shard_of(&message.namespace, &message.run_id)?;
         let Some(group) = group else {
-            let channel = self.holder(shard, &journey)?;
+            let channel = holder(&self.context, shard, &journey)?;
             return client(channel).get_run(journey.relay(message)).await;
         };
         if message.consistency() != v1::Consistency::Stale {
@@ -74,7 +72,7 @@ impl RunService for Runs {
         let permit = self.context.admission.watch()?;
         let (shard, group) = self.context.shard_of(&message.namespace, &message.run_id)?;
         let Some(group) = group else {
-            let channel = self.holder(shard, &journey)?;
+            let channel = holder(&self.context, shard, &journey)?;
             // A stream has no deadline of its own.
             let mut onward = Request::new(message);
             onward.metadata_mut().insert("quorus-forwarded", tonic::metadata::MetadataValue::from_static("1"));
@@ -93,7 +91,7 @@ impl RunService for Runs {
         let _permit = self.context.admission.read()?;
         let (shard, group) = self.context.shard_of(&message.namespace, &message.run_id)?;
         let Some(group) = group else {
-            let channel = self.holder(shard, &journey)?;
+            let channel = holder(&self.context, shard, &journey)?;
             return client(channel).get_run_history(journey.relay(message)).await;
         };
         fresh(&group, &journey).await?;
@@ -101,89 +99,35 @@ impl RunService for Runs {
     }
 
     async fn cancel_run(&self, request: Request<v1::CancelRunRequest>) -> Result<Response<v1::CancelRunResponse>, Status> {
-        let journey = Journey::of(&request);
-        let mut message = request.into_inner();
-        checked(&mut message.namespace, &message.run_id)?;
-        let (shard, group) = self.context.shard_of(&message.namespace, &message.run_id)?;
-        let Some(group) = group else {
-            let channel = self.holder(shard, &journey)?;
-            return client(channel).cancel_run(journey.relay(message)).await;
-        };
-        let command = Command::Cancel { principal: from_proto::principal(message.principal.clone()), reason: message.reason.clone() };
-        let here = || async {
-            let run = self.stop_here(shard, &message.namespace, &message.run_id, command.clone()).await?;
-            Some(run.map(|run| v1::CancelRunResponse { run }))
-        };
-        let there = |channel| async { Ok(client(channel).cancel_run(journey.onward(message.clone())).await?.into_inner()) };
-        forward::by_leader(&journey, &group, self.context.node_id, &self.context.peers, true, here, there).await.map(Response::new)
+        change::change(&self.context, request, |message| {
+            Ok(Command::Cancel {
+                principal: from_proto::principal(message.principal.clone()),
+                reason: message.reason.clone(),
+                compensate: !message.no_compensate,
+            })
+        })
+        .await
     }
 
     async fn terminate_run(&self, request: Request<v1::TerminateRunRequest>) -> Result<Response<v1::TerminateRunResponse>, Status> {
-        let journey = Journey::of(&request);
-        let mut message = request.into_inner();
-        checked(&mut message.namespace, &message.run_id)?;
-        let (shard, group) = self.context.shard_of(&message.namespace, &message.run_id)?;
-        let Some(group) = group else {
-            let channel = self.holder(shard, &journey)?;
-            return client(channel).terminate_run(journey.relay(message)).await;
-        };
-        let command = Command::Terminate { principal: from_proto::principal(message.principal.clone()), reason: message.reason.clone() };
-        let here = || async {
-            let run = self.stop_here(shard, &message.namespace, &message.run_id, command.clone()).await?;
-            Some(run.map(|run| v1::TerminateRunResponse { run }))
-        };
-        let there = |channel| async { Ok(client(channel).terminate_run(journey.onward(message.clone())).await?.into_inner()) };
-        forward::by_leader(&journey, &group, self.context.node_id, &self.context.peers, true, here, there).await.map(Response::new)
+        change::change(&self.context, request, |message| {
+            Ok(Command::Terminate { principal: from_proto::principal(message.principal.clone()), reason: message.reason.clone() })
+        })
+        .await
     }
 }
 
 impl Runs {
-    /// The way to a node that has a replica of a shard that is not here.
-    fn holder(&self, shard: GroupId, journey: &Journey) -> Result<Channel, Status> {
-        let node =
-            self.context.holder_of(shard).filter(|_| !journey.forwarded && !journey.relayed).ok_or_else(|| errors::no_leader(shard))?;
-        self.context.peers.channel(node).map_err(|error| errors::internal(&error))
-    }
-
     async fn start_here(&self, shard: GroupId, message: &v1::StartRunRequest) -> Option<Result<v1::StartRunResponse, Status>> {
         let led = self.context.led.get(shard)?;
         Some(start::start(&self.context, &led, message).await)
     }
-
-    /// Carries out a cancel or terminate; the run as it is then.
-    async fn stop_here(&self, shard: GroupId, namespace: &str, run_id: &str, command: Command) -> Option<Result<Option<v1::Run>, Status>> {
-        let led = self.context.led.get(shard)?;
-        let permit = match self.context.admission.change() {
-            Ok(permit) => permit,
-            Err(status) => return Some(Err(status)),
-        };
-        Some(match ask(&led, &RunKey::new(namespace, run_id), Ask::Command(command), Some(permit)).await {
-            Ok(_) => self.context.read_run(shard, namespace, run_id),
-            Err(refusal) => Err(refuse(&led, namespace, run_id, refusal).await),
-        })
-    }
 }
 
-/// Asks a run's actor.
-pub(super) async fn ask(
-    led: &LedShard,
-    key: &RunKey,
-    ask: Ask,
-    permit: Option<tokio::sync::OwnedSemaphorePermit>,
-) -> Result<Answer, Refusal> {
-    let (sender, receiver) = oneshot::channel();
-    // The caller may have gone; then nobody hears the answer.
-    let reply = Reply::new(move |answer| drop(sender.send(answer)));
-    led.deliver(key, RunRequest { uid: None, ask, credit: None, reply, permit });
-    receiver.await.unwrap_or(Err(Refusal::OutcomeUnknown))
-}
-
-/// A refusal is a read: it is said only if a quorum confirms that this leader still knows the truth.
-pub(super) async fn refuse(led: &LedShard, namespace: &str, run_id: &str, refusal: Refusal) -> Status {
-    if matches!(refusal, Refusal::Rejected(_)) && !led.confirmed().await {
-        return errors::no_leader(led.shard);
-    }
-    errors::refused(namespace, run_id, &refusal)
+/// The way to a node that has a replica of a shard that is not here.
+pub(super) fn holder(context: &ApiContext, shard: GroupId, journey: &Journey) -> Result<Channel, Status> {
+    let node = context.holder_of(shard).filter(|_| !journey.forwarded && !journey.relayed).ok_or_else(|| errors::no_leader(shard))?;
+    context.peers.channel(node).map_err(|error| errors::internal(&error))
 }
 
 /// Fills the default namespace in and checks the names.

@@ -1,20 +1,26 @@
 //! How a start request becomes a run.
 
-use quorus_engine::{Payload, RunInfo, RunUid};
+use std::collections::BTreeMap;
+
+use quorus_engine::{ChildVersion, Payload, Plan, PlannedKind, RunInfo, RunUid};
 use quorus_proto::v1;
 use sha2::{Digest, Sha256};
 use tonic::{Code, Status};
 
 use super::{
-    ApiContext, errors,
+    ApiContext,
+    change::{ask, refuse},
+    errors,
     errors::reason,
     forward::Journey,
     from_proto, limits,
-    run_service::{ask, checked, refuse},
+    run_service::checked,
+    schemas,
 };
 use crate::{
     leader::{Ask, LedShard, RunKey, StartAsk},
     observe::names,
+    store::CHANGE_MARK,
     system::WorkflowVersion,
 };
 
@@ -52,6 +58,7 @@ pub(super) fn complete(message: &mut v1::StartRunRequest, journey: &Journey) -> 
     };
     must(!message.workflow.is_empty(), "workflow", "is required");
     must(message.request_id.len() <= limits::NAME_CHARS_MAX, "request_id", "has at most 200 characters");
+    must(!message.request_id.starts_with(CHANGE_MARK), "request_id", "begins with a control character");
     must(message.labels.len() <= limits::LABELS_MAX, "labels", "has at most 64 entries");
     must(from_proto::on_conflict(message.on_conflict).is_some(), "on_conflict", "is not a policy that this version knows");
     must(from_proto::on_reuse(message.on_reuse).is_some(), "on_reuse", "is not a policy that this version knows");
@@ -72,6 +79,7 @@ pub(super) async fn start(context: &ApiContext, led: &LedShard, message: &v1::St
     let permit = context.admission.change()?;
     let (definition, digest) = (version.workflow.clone(), version.digest);
     let plan = context.plans.compile(&digest, definition.clone()).map_err(|error| errors::internal(&error))?;
+    schemas::check_input(&plan, message.input.as_ref())?;
     let now = context.clock.now();
     let mut labels = plan.labels.clone();
     labels.extend(message.labels.clone());
@@ -90,6 +98,9 @@ pub(super) async fn start(context: &ApiContext, led: &LedShard, message: &v1::St
         tracestate: message.tracestate.clone(),
         steps_total: u32::try_from(plan.steps.len()).unwrap_or(u32::MAX),
         deadline: plan.timeout.map(|timeout| now.plus(timeout)),
+        parent: None,
+        root_principal: None,
+        pinned: pinned(context, &plan)?,
     };
     let policies = from_proto::on_conflict(message.on_conflict).zip(from_proto::on_reuse(message.on_reuse));
     let (on_conflict, on_reuse) = policies.ok_or_else(|| errors::invalid(vec![("on_conflict".into(), "is not known".into())]))?;
@@ -107,21 +118,60 @@ pub(super) async fn start(context: &ApiContext, led: &LedShard, message: &v1::St
     }
 }
 
-/// The version to start with, from this node's copy, which is made fresh before it says that there is none.
-async fn definition(context: &ApiContext, message: &v1::StartRunRequest) -> Result<WorkflowVersion, Status> {
-    let group = context.system_group()?;
+/// Refuses an input that does not fit the workflow's schema, with every violation.
+pub(super) fn fits(schema: &serde_json::Value, input: Option<&v1::Payload>) -> Result<(), Status> {
+    let empty = v1::Payload::default();
+    let input = input.unwrap_or(&empty);
+    if !matches!(input.encoding.as_str(), "" | "json") {
+        let what = format!("has the encoding `{}`, but the workflow has an `input_schema`, which only json can fit", input.encoding);
+        return Err(errors::invalid(vec![("input".into(), what)]));
+    }
+    let value = match input.data.is_empty() {
+        true => serde_json::Value::Null,
+        false => {
+            serde_json::from_slice(&input.data).map_err(|error| errors::invalid(vec![("input".into(), format!("is not JSON: {error}"))]))?
+        }
+    };
+    // It compiled when it was applied.
+    let schema = quorus_spec::Schema::compile(schema).map_err(|why| errors::internal(&std::io::Error::other(why)))?;
+    let violations: Vec<_> =
+        schema.violations(&value).into_iter().map(|violation| (format!("input{}", violation.path), violation.message)).collect();
+    if violations.is_empty() { Ok(()) } else { Err(errors::invalid(violations)) }
+}
+
+/// The version to start with, at least as new as the request wants it.
+pub(super) async fn definition(context: &ApiContext, message: &v1::StartRunRequest) -> Result<WorkflowVersion, Status> {
     let mut view = context.system.subscribe();
     let new_enough = view.wait_for(|view| view.revision >= message.min_revision);
     if !matches!(tokio::time::timeout(REVISION_WITHIN, new_enough).await, Ok(Ok(_))) {
         return Err(errors::no_leader(0));
     }
-    let (namespace, name, version) = (&message.namespace, &message.workflow, message.workflow_version);
+    version_of(context, &message.namespace, &message.workflow, message.workflow_version).await
+}
+
+/// A version of a workflow, 0 for the latest, from this node's copy, which is made fresh before it says that there is none.
+pub(super) async fn version_of(context: &ApiContext, namespace: &str, name: &str, version: u64) -> Result<WorkflowVersion, Status> {
+    let group = context.system_group()?;
     let find = || context.system.workflow(namespace, name, version).map_err(|error| errors::internal(&error));
     if let Some(found) = find()? {
         return Ok(found);
     }
     group.read_barrier().await.map_err(|_| errors::no_leader(0))?;
     find()?.ok_or_else(|| errors::workflow_not_found(namespace, name, version))
+}
+
+/// The versions of the workflows that a plan's steps start, as they are now. One that is not there yet is looked for when its step begins.
+pub(super) fn pinned(context: &ApiContext, plan: &Plan) -> Result<BTreeMap<String, u64>, Status> {
+    let mut pinned = BTreeMap::new();
+    for step in &plan.steps {
+        if let PlannedKind::Workflow(child) = &step.kind
+            && child.version == ChildVersion::Pinned
+            && let Some(found) = context.system.workflow(&plan.namespace, &child.name, 0).map_err(|error| errors::internal(&error))?
+        {
+            pinned.insert(child.name.clone(), found.version);
+        }
+    }
+    Ok(pinned)
 }
 
 /// The run id of a start that names none: the same for every repetition of the request, so that it reaches the same shard.

@@ -1,10 +1,8 @@
 //! What the engine and the store know, as clients read it.
 
 use prost_types::Timestamp as WireTime;
-use quorus_engine::{
-    Event, EventKind, Failure, Outcome, Payload, Principal, RunHead, RunInfo, RunStatus, SkipCause, StepState, StepStatus, Timestamp,
-};
-use quorus_proto::v1::{self, EventType};
+use quorus_engine::{Compensation, Failure, Payload, Principal, RunHead, RunInfo, RunStatus, SkipCause, StepStatus, Timestamp};
+use quorus_proto::{peer, v1};
 
 /// A time.
 pub(crate) fn time(time: Timestamp) -> WireTime {
@@ -31,6 +29,7 @@ pub(crate) fn failure(failure: &Failure) -> v1::Failure {
         details: failure.details.as_ref().map(payload),
         non_retryable: failure.non_retryable,
         nothing_done: failure.nothing_done,
+        retry_after_ms: failure.retry_after.map_or(0, |after| after.0),
     }
 }
 
@@ -44,6 +43,9 @@ pub(crate) fn run_status(status: RunStatus) -> v1::RunStatus {
         RunStatus::Failed => v1::RunStatus::Failed,
         RunStatus::Cancelled => v1::RunStatus::Cancelled,
         RunStatus::Terminated => v1::RunStatus::Terminated,
+        RunStatus::Queued => v1::RunStatus::Queued,
+        RunStatus::Compensating => v1::RunStatus::Compensating,
+        RunStatus::NeedsAttention => v1::RunStatus::NeedsAttention,
     }
 }
 
@@ -59,25 +61,31 @@ pub(crate) fn step_status(status: StepStatus) -> v1::StepStatus {
         StepStatus::Failed => v1::StepStatus::Failed,
         StepStatus::Skipped => v1::StepStatus::Skipped,
         StepStatus::Cancelled => v1::StepStatus::Cancelled,
+        StepStatus::Running => v1::StepStatus::Running,
+        StepStatus::Awaiting => v1::StepStatus::Awaiting,
     }
 }
 
 /// Why a step was skipped.
-fn skip_cause(cause: SkipCause) -> &'static str {
+pub(crate) fn skip_cause(cause: SkipCause) -> &'static str {
     match cause {
         SkipCause::If => "if",
-        SkipCause::Upstream => "upstream",
+        SkipCause::Upstream | SkipCause::UpstreamFailure => "upstream",
+        SkipCause::RunOn => "run_on",
+        SkipCause::Operator => "operator",
     }
 }
 
 /// A run without its steps, input and output.
 pub(crate) fn run_summary(shard: u32, info: &RunInfo, head: &RunHead) -> v1::Run {
+    let (version, steps_total) =
+        head.migrated.as_ref().map_or((info.version, info.steps_total), |migrated| (migrated.version, migrated.steps_total));
     v1::Run {
         namespace: info.namespace.clone(),
         run_id: info.run_id.clone(),
         run_uid: info.uid.to_string(),
         workflow: info.workflow.clone(),
-        workflow_version: info.version,
+        workflow_version: version,
         status: run_status(head.status).into(),
         started_at: Some(time(head.started_at)),
         ended_at: head.ended_at.map(time),
@@ -87,143 +95,47 @@ pub(crate) fn run_summary(shard: u32, info: &RunInfo, head: &RunHead) -> v1::Run
         labels: info.labels.clone(),
         started_by: Some(principal(&info.principal)),
         sequence: head.seq,
-        steps_total: info.steps_total,
+        steps_total,
         steps_ended: head.steps_ended,
         steps: Vec::new(),
         shard,
         traceparent: info.traceparent.clone(),
+        paused: head.paused_by.is_some(),
+        parent: info.parent.as_ref().map(|parent| v1::RunParent {
+            namespace: parent.namespace.clone(),
+            run_id: parent.run_id.clone(),
+            run_uid: parent.uid.to_string(),
+            step: parent.step.clone(),
+        }),
+        compensation: compensation(head).into(),
+        undone: Vec::new(),
+        stopped_by: head.cancelled_by.as_ref().map(decision),
+        paused_by: head.paused_by.as_ref().map(decision),
+        unread_signals: head.signals_unread,
+        ..v1::Run::default()
     }
 }
 
-/// Where a step of a run stands. A step without an entry is pending, or, once its run has ended, was never executed.
-pub(crate) fn step(step: &str, kind: &str, run: RunStatus, state: Option<&StepState>) -> v1::StepState {
-    let Some(state) = state else {
-        let status = if run.is_final() { v1::StepStatus::Cancelled } else { v1::StepStatus::Pending };
-        return v1::StepState { step: step.to_owned(), kind: kind.to_owned(), status: status.into(), ..v1::StepState::default() };
-    };
-    v1::StepState {
-        step: step.to_owned(),
-        status: step_status(state.status).into(),
-        attempt: state.attempt,
-        kind: kind.to_owned(),
-        ready_at: state.ready_at.map(time),
-        started_at: state.started_at.map(time),
-        ended_at: state.ended_at.map(time),
-        due_at: state.due.map(time),
-        worker: state.worker.as_ref().map(|worker| worker.name.clone()).unwrap_or_default(),
-        output: state.output.as_ref().map(payload),
-        failure: state.failure.as_ref().map(failure),
-        skip_cause: state.skip.map(skip_cause).unwrap_or_default().to_owned(),
-        checkpoint: state.checkpoint.as_ref().map(payload),
-        preemptions: state.preemptions,
+/// How far the undoing of a run is.
+fn compensation(head: &RunHead) -> v1::CompensationState {
+    match head.compensation {
+        Compensation::None => v1::CompensationState::Unspecified,
+        Compensation::Running if head.status.is_final() => v1::CompensationState::Incomplete,
+        Compensation::Running => v1::CompensationState::Running,
+        Compensation::Completed => v1::CompensationState::Completed,
     }
 }
 
-/// A recorded fact.
-pub(crate) fn event(sequence: u64, event: &Event) -> v1::HistoryEvent {
-    let mut wire = v1::HistoryEvent { sequence, time: Some(time(event.time)), ..v1::HistoryEvent::default() };
-    let of_step = |wire: &mut v1::HistoryEvent, kind: EventType, step: &quorus_engine::StepId| {
-        wire.step = step.to_string();
-        wire.r#type = kind.into();
-    };
-    match &event.kind {
-        EventKind::RunStarted(info) => {
-            wire.r#type = EventType::RunStarted.into();
-            wire.payload = Some(payload(&info.input));
-            wire.principal = Some(principal(&info.principal));
-            wire.due_at = info.deadline.map(time);
-            wire.run_status = v1::RunStatus::Running.into();
-        }
-        EventKind::StepQueued { step, input, schedule_deadline, .. } => {
-            of_step(&mut wire, EventType::StepQueued, step);
-            wire.payload = input.as_ref().map(payload);
-            wire.due_at = schedule_deadline.map(time);
-            wire.step_status = v1::StepStatus::Queued.into();
-        }
-        EventKind::StepLeased { step, attempt, token, worker, input, attempt_deadline, .. } => {
-            of_step(&mut wire, EventType::StepLeased, step);
-            wire.attempt = *attempt;
-            wire.token = token.0;
-            wire.worker = worker.name.clone();
-            wire.payload = input.as_ref().map(payload);
-            wire.due_at = attempt_deadline.map(time);
-            wire.step_status = v1::StepStatus::Leased.into();
-        }
-        EventKind::StepCheckpointed { step, attempt, checkpoint } => {
-            of_step(&mut wire, EventType::StepCheckpointed, step);
-            wire.attempt = *attempt;
-            wire.payload = Some(payload(checkpoint));
-        }
-        EventKind::AttemptEnded { step, attempt, outcome, retry_at, .. } => {
-            of_step(&mut wire, EventType::AttemptEnded, step);
-            wire.attempt = *attempt;
-            wire.due_at = retry_at.map(time);
-            outcome_into(&mut wire, outcome);
-        }
-        EventKind::StepWaiting { step, until, .. } => {
-            of_step(&mut wire, EventType::StepWaiting, step);
-            wire.due_at = Some(time(*until));
-            wire.step_status = v1::StepStatus::Waiting.into();
-        }
-        EventKind::StepCancelRequested { step, deadline, reason } => {
-            of_step(&mut wire, EventType::StepCancelRequested, step);
-            wire.due_at = Some(time(*deadline));
-            wire.reason = reason.clone();
-        }
-        EventKind::StepEnded { step, status, output, failure: cause, skip } => {
-            of_step(&mut wire, EventType::StepEnded, step);
-            wire.step_status = step_status(*status).into();
-            wire.payload = output.as_ref().map(payload);
-            wire.failure = cause.as_ref().map(failure);
-            wire.outcome = skip.map(skip_cause).unwrap_or_default().to_owned();
-        }
-        EventKind::RunFailing { failure: cause } => {
-            wire.r#type = EventType::RunFailing.into();
-            wire.failure = Some(failure(cause));
-            wire.run_status = v1::RunStatus::Failing.into();
-        }
-        EventKind::RunCancelRequested { principal: who, reason } => {
-            wire.r#type = EventType::RunCancelRequested.into();
-            wire.principal = Some(principal(who));
-            wire.reason = reason.clone();
-            wire.run_status = v1::RunStatus::Cancelling.into();
-        }
-        EventKind::RunEnded { status, output, failure: cause, principal: who, reason } => {
-            wire.r#type = EventType::RunEnded.into();
-            wire.run_status = run_status(*status).into();
-            wire.payload = output.as_ref().map(payload);
-            wire.failure = cause.as_ref().map(failure);
-            wire.principal = who.as_ref().map(principal);
-            wire.reason = reason.clone();
-        }
-    }
-    wire
+/// Who decided, and why.
+fn decision((who, reason): &(Principal, String)) -> v1::Decision {
+    v1::Decision { principal: Some(principal(who)), reason: reason.clone(), ..v1::Decision::default() }
 }
 
-fn outcome_into(wire: &mut v1::HistoryEvent, outcome: &Outcome) {
-    let (name, status) = match outcome {
-        Outcome::Succeeded(output) => {
-            wire.payload = output.as_ref().map(payload);
-            ("succeeded", v1::StepStatus::Succeeded)
-        }
-        Outcome::Failed(cause) => {
-            wire.failure = Some(failure(cause));
-            ("failed", v1::StepStatus::Failed)
-        }
-        Outcome::TimedOut(cause) => {
-            wire.failure = Some(failure(cause));
-            ("timed_out", v1::StepStatus::Failed)
-        }
-        Outcome::Abandoned(reason) => {
-            wire.reason = reason.clone();
-            ("abandoned", v1::StepStatus::Failed)
-        }
-        Outcome::Released(checkpoint) => {
-            wire.payload = checkpoint.as_ref().map(payload);
-            ("released", v1::StepStatus::Queued)
-        }
-        Outcome::Cancelled { .. } => ("cancelled", v1::StepStatus::Cancelled),
-    };
-    wire.outcome = name.to_owned();
-    wire.step_status = status.into();
+/// How a run ended.
+pub(crate) fn child_end(head: &RunHead) -> peer::ChildEnd {
+    peer::ChildEnd {
+        status: run_status(head.status).into(),
+        output: head.output.as_ref().map(payload),
+        failure: head.failure.as_ref().map(failure),
+    }
 }

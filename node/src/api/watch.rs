@@ -9,8 +9,8 @@ use quorus_raft::GroupId;
 use tokio::sync::OwnedSemaphorePermit;
 use tonic::{Code, Status};
 
-use super::{ApiContext, errors, errors::reason, to_proto};
-use crate::changes::Changes;
+use super::{ApiContext, errors, errors::reason, history_event, schemas, to_proto};
+use crate::{changes::Changes, leader::PlanCache};
 
 /// Events of one message.
 const EVENTS_MAX: usize = 500;
@@ -18,6 +18,7 @@ const EVENTS_MAX: usize = 500;
 /// Forgets the watcher when the stream ends, however it does.
 struct Watching {
     changes: Changes,
+    plans: PlanCache,
     uid: RunUid,
     receiver: Option<tokio::sync::watch::Receiver<u64>>,
     _permit: OwnedSemaphorePermit,
@@ -44,7 +45,13 @@ pub(super) fn watch(
         let message = "another run has this id now; the one that was watched has ended";
         return Err(errors::status(Code::FailedPrecondition, reason::RUN_ENDED, message));
     }
-    let watching = Watching { changes: context.changes.clone(), uid, receiver: Some(context.changes.watch(uid)), _permit: permit };
+    let watching = Watching {
+        changes: context.changes.clone(),
+        plans: context.plans.clone(),
+        uid,
+        receiver: Some(context.changes.watch(uid)),
+        _permit: permit,
+    };
     let next = message.from_sequence.max(1);
     let stream = futures::stream::try_unfold(
         (watching, store, next, false, true),
@@ -65,9 +72,10 @@ pub(super) fn watch(
                 let ended = summary.head.status.is_final() && last.unwrap_or(next - 1) >= summary.head.seq;
                 if !events.is_empty() || ended || first {
                     next = last.map_or(next, |last| last + 1);
-                    let events = events.iter().map(|(sequence, event)| to_proto::event(*sequence, event)).collect();
+                    let mut wire: Vec<_> = events.iter().map(|(sequence, event)| history_event::event(*sequence, event)).collect();
+                    schemas::hide(&watching.plans, &store, &events, &mut wire);
                     let run = to_proto::run_summary(shard, &summary.info, &summary.head);
-                    let response = v1::WatchRunResponse { events, run: Some(run) };
+                    let response = v1::WatchRunResponse { events: wire, run: Some(run) };
                     return Ok(Some((response, (watching, store, next, ended, false))));
                 }
                 let Some(receiver) = &mut watching.receiver else { return Ok(None) };

@@ -103,6 +103,11 @@ fn check(register: &RegisterWorker) -> Result<(), Status> {
         "queues",
         "a queue's name has letters, digits, `.`, `_`, `-`, at most 200",
     );
+    must(
+        !register.queues.iter().any(|queue| queue.starts_with(crate::executors::RESERVED_PREFIX)),
+        "queues",
+        "queues that begin with `quorus.` are for nodes themselves",
+    );
     must((1..=limits::CAPACITY_MAX).contains(&register.capacity), "capacity", "between 1 and 100,000");
     must(register.held.len() <= limits::HELD_MAX, "held", "at most 100,000");
     if violations.is_empty() { Ok(()) } else { Err(errors::invalid(violations)) }

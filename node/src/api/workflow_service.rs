@@ -11,7 +11,7 @@ use tonic::{Request, Response, Status, transport::Channel};
 use super::{
     ApiContext, MESSAGE_BYTES_MAX, errors,
     forward::{self, Journey},
-    from_proto, limits, to_proto,
+    from_proto, in_use, limits, to_proto,
 };
 use crate::system::{SystemAnswer, SystemCommand, WorkflowVersion};
 
@@ -80,12 +80,41 @@ impl WorkflowService for Workflows {
         Ok(Response::new(v1::ListWorkflowsResponse { workflows, next_page_token: page.next.unwrap_or_default() }))
     }
 
+    async fn list_workflow_versions(
+        &self,
+        request: Request<v1::ListWorkflowVersionsRequest>,
+    ) -> Result<Response<v1::ListWorkflowVersionsResponse>, Status> {
+        let v1::ListWorkflowVersionsRequest { mut namespace, name, page_size, page_token } = request.into_inner();
+        namespaced(&mut namespace)?;
+        let _permit = self.context.admission.read()?;
+        let before = match page_token.as_str() {
+            "" => 0,
+            token => token.parse().map_err(|_| errors::invalid(vec![("page_token".into(), "is not one that a list returned".into())]))?,
+        };
+        let limit = limits::page_size(page_size);
+        let find = || self.context.system.list_versions(&namespace, &name, before, limit).map_err(|error| errors::internal(&error));
+        let mut page = find()?;
+        if page.versions.is_empty() && before == 0 {
+            self.context.system_group()?.read_barrier().await.map_err(|_| errors::no_leader(0))?;
+            page = find()?;
+            if page.versions.is_empty() {
+                return Err(errors::workflow_not_found(&namespace, &name, 0));
+            }
+        }
+        let versions = page.versions.iter().map(version).collect::<Result<_, _>>()?;
+        let next_page_token = page.next.map(|version| version.to_string()).unwrap_or_default();
+        Ok(Response::new(v1::ListWorkflowVersionsResponse { versions, next_page_token }))
+    }
+
     async fn delete_workflow(&self, request: Request<v1::DeleteWorkflowRequest>) -> Result<Response<v1::DeleteWorkflowResponse>, Status> {
         let journey = Journey::of(&request);
         let mut message = request.into_inner();
         namespaced(&mut message.namespace)?;
         let _permit = self.context.admission.change()?;
         let group = self.context.system_group()?;
+        if !journey.forwarded {
+            in_use::check(&self.context, &journey, &message.namespace, &message.name).await?;
+        }
         let here = || self.delete_here(&group, &message);
         let there = |channel| async { Ok(client(channel).delete_workflow(journey.onward(message.clone())).await?.into_inner()) };
         // A deletion that is repeated finds nothing to delete, so the caller must know that its outcome was unknown.

@@ -7,8 +7,9 @@ use std::{fs, path::PathBuf};
 
 use bytes::Bytes;
 use quorus_engine::{
-    Event, EventKind, Failure, Lease, Millis, Outcome, OutcomeKind, Payload, Principal, RecordedOutcome, RunHead, RunInfo, RunStatus,
-    RunUid, SkipCause, StepState, StepStatus, Timestamp, Token, WorkerId,
+    Approval, Attention, AttentionCause, ChildState, Compensation, Event, EventKind, Failure, Lease, Migrated, Millis, OnConflict, Outcome,
+    OutcomeKind, Parent, Payload, Phase, Principal, RecordedOutcome, Repair, RunHead, RunInfo, RunStatus, RunUid, ScopeState, SignalKey,
+    SignalState, SkipCause, SlotState, StepState, StepStatus, Timestamp, Token, WorkerId,
 };
 
 use super::*;
@@ -30,7 +31,14 @@ fn payload() -> Payload {
 }
 
 fn failure() -> Failure {
-    Failure { kind: "Broken".into(), message: "it broke".into(), details: Some(payload()), non_retryable: true, nothing_done: true }
+    Failure {
+        kind: "Broken".into(),
+        message: "it broke".into(),
+        details: Some(payload()),
+        non_retryable: true,
+        nothing_done: true,
+        retry_after: None,
+    }
 }
 
 fn principal() -> Principal {
@@ -57,7 +65,16 @@ fn info() -> RunInfo {
         tracestate: "k=v".into(),
         steps_total: 4,
         deadline: Some(Timestamp(9_000)),
+        ..RunInfo::default()
     }
+}
+
+fn parent() -> Parent {
+    Parent { namespace: "default".into(), run_id: "parent".into(), uid: RunUid(5), step: "child".into() }
+}
+
+fn approval() -> Approval {
+    Approval { principal: principal(), approve: true, reason: "looks good".into(), time: Timestamp(3_000), digest: [9; 32] }
 }
 
 fn events() -> Vec<(&'static str, EventKind)> {
@@ -110,10 +127,12 @@ fn events() -> Vec<(&'static str, EventKind)> {
                 output: Some(payload()),
                 failure: Some(failure()),
                 skip: Some(SkipCause::Upstream),
+                handled: false,
+                undo: false,
             },
         ),
         ("run_failing_v1", EventKind::RunFailing { failure: failure() }),
-        ("run_cancel_requested_v1", EventKind::RunCancelRequested { principal: principal(), reason: "enough".into() }),
+        ("run_cancel_requested_v1", EventKind::RunCancelRequested { principal: principal(), reason: "enough".into(), compensate: false }),
         (
             "run_ended_v1",
             EventKind::RunEnded {
@@ -127,9 +146,124 @@ fn events() -> Vec<(&'static str, EventKind)> {
     ]
 }
 
+/// The kinds and fields that came with the language's other kinds of steps.
+fn later_events() -> Vec<(&'static str, EventKind)> {
+    let step = || "regions[3].deploy".into();
+    vec![
+        (
+            "step_ended_v2",
+            EventKind::StepEnded {
+                step: step(),
+                status: StepStatus::Failed,
+                output: None,
+                failure: Some(Failure { retry_after: Some(Millis(250)), ..failure() }),
+                skip: None,
+                handled: true,
+                undo: true,
+            },
+        ),
+        ("run_cancel_requested_v2", EventKind::RunCancelRequested { principal: principal(), reason: "enough".into(), compensate: true }),
+        (
+            "run_started_v2",
+            EventKind::RunStarted(Box::new(RunInfo {
+                parent: Some(parent()),
+                root_principal: Some(principal()),
+                pinned: [("sub".to_owned(), 2)].into(),
+                ..info()
+            })),
+        ),
+        (
+            "scope_started_v1",
+            EventKind::ScopeStarted {
+                step: "regions".into(),
+                attempt: 1,
+                input: Some(payload()),
+                total: 3,
+                step_deadline: Some(Timestamp(7_000)),
+            },
+        ),
+        (
+            "phase_changed_v1",
+            EventKind::PhaseChanged {
+                scope: Some("canary".into()),
+                phase: Phase::Compensating,
+                failure: Some(failure()),
+                deadline: Some(Timestamp(8_000)),
+            },
+        ),
+        ("phase_changed_run_v1", EventKind::PhaseChanged { scope: None, phase: Phase::Finally, failure: None, deadline: None }),
+        ("scope_retried_v1", EventKind::ScopeRetried { step: "canary".into(), failure: failure(), retry_at: Timestamp(5_000) }),
+        ("step_reopened_v1", EventKind::StepReopened { step: step(), generation: 2, epoch: 1 }),
+        ("scope_reopened_v1", EventKind::ScopeReopened { step: "canary".into() }),
+        ("step_awaiting_v1", EventKind::StepAwaiting { step: "sign_off".into(), step_deadline: Some(Timestamp(7_000)) }),
+        (
+            "signal_received_v1",
+            EventKind::SignalReceived { name: "go".into(), id: "s1".into(), payload: Some(payload()), principal: principal() },
+        ),
+        ("signal_consumed_v1", EventKind::SignalConsumed { signal: SignalKey { name: "go".into(), seq: 4 }, step: "wait_go".into() }),
+        ("approval_recorded_v1", EventKind::ApprovalRecorded { step: "sign_off".into(), approval: approval() }),
+        (
+            "child_requested_v1",
+            EventKind::ChildRequested {
+                step: "child".into(),
+                attempt: 1,
+                child: RunUid(77),
+                run_id: "run-1.child".into(),
+                workflow: "sub".into(),
+                version: Some(0),
+                input: Some(payload()),
+                step_deadline: Some(Timestamp(7_000)),
+            },
+        ),
+        ("child_started_v1", EventKind::ChildStarted { step: "child".into() }),
+        ("child_cancel_requested_v1", EventKind::ChildCancelRequested { step: "child".into(), reason: "the run failed".into() }),
+        (
+            "child_compensation_requested_v1",
+            EventKind::ChildCompensationRequested { step: "child:compensate".into(), child: RunUid(77), run_id: "run-1.child".into() },
+        ),
+        ("child_ended_v1", EventKind::ChildEnded { step: "child".into(), status: RunStatus::Failed, failure: Some(failure()) }),
+        ("parent_notified_v1", EventKind::ParentNotified),
+        (
+            "slot_requested_v1",
+            EventKind::SlotRequested { key: "api".into(), limit: 1, on_conflict: OnConflict::Replace, deadline: Some(Timestamp(6_000)) },
+        ),
+        ("slot_granted_v1", EventKind::SlotGranted),
+        ("slot_released_v1", EventKind::SlotReleased),
+        ("run_paused_v1", EventKind::RunPaused { principal: principal(), reason: "lunch".into() }),
+        ("run_resumed_v1", EventKind::RunResumed { principal: principal(), reason: "back".into() }),
+        ("no_return_bound_v1", EventKind::NoReturnBound { step: "cut_over".into() }),
+        ("no_return_lifted_v1", EventKind::NoReturnLifted { step: "cut_over".into() }),
+        (
+            "attention_requested_v1",
+            EventKind::AttentionRequested {
+                cause: AttentionCause::CompensationFailed,
+                step: Some("shift:compensate".into()),
+                failure: Some(failure()),
+            },
+        ),
+        (
+            "repaired_v1",
+            EventKind::Repaired {
+                repair: Repair::RestartFrom,
+                step: Some("canary".into()),
+                principal: principal(),
+                reason: "again".into(),
+                overrides: true,
+            },
+        ),
+        (
+            "run_reopened_v1",
+            EventKind::RunReopened { phase: Phase::Rewinding, deadline: Some(Timestamp(9_000)), notify: Some("child".into()) },
+        ),
+        ("run_migrated_v1", EventKind::RunMigrated { version: 4, digest: [8; 32], steps_total: 5 }),
+        ("run_annotated_v1", EventKind::RunAnnotated { principal: principal(), text: "see the post-mortem".into() }),
+        ("pool_changed_v1", EventKind::PoolChanged { step: "build".into(), pool: 1 }),
+    ]
+}
+
 #[test]
 fn events_keep_their_bytes() {
-    for (name, kind) in events() {
+    for (name, kind) in events().into_iter().chain(later_events()) {
         let event = Event { time: Timestamp(1_700_000_000_123), kind };
         let bytes = encode_event(&event);
         check(name, &bytes);
@@ -169,6 +303,7 @@ fn state_keeps_its_bytes() {
         skip: Some(SkipCause::If),
         checkpoint_attempt: 1,
         outcomes: vec![RecordedOutcome { attempt: 1, token: Token(5), kind: OutcomeKind::Released }],
+        ..StepState::default()
     };
     check("state_step_v1", &encode_step(&step));
 
@@ -182,8 +317,77 @@ fn state_keeps_its_bytes() {
         failure: Some(failure()),
         cancelled_by: Some((principal(), "enough".into())),
         output: Some(payload()),
+        ..RunHead::default()
     };
     check("state_head_v1", &encode_head(&head, true));
     check("state_info_v1", &encode_info_without_input(&info()));
     check("state_payload_v1", &encode_payload(&payload()));
+
+    let step = StepState {
+        status: StepStatus::Awaiting,
+        handled: true,
+        epoch: 2,
+        end_seq: 31,
+        scope: Some(ScopeState { phase: Phase::Stopping, total: 3, failure: Some(failure()) }),
+        child: Some(Box::new(ChildState {
+            uid: RunUid(77),
+            run_id: "run-1.child".into(),
+            workflow: "sub".into(),
+            version: Some(2),
+            started: true,
+            cancel: Some("enough".into()),
+            ended: Some(RunStatus::Cancelled),
+            compensates: true,
+        })),
+        approvals: vec![approval()],
+        no_return: true,
+        pool: 1,
+        pool_preemptions: 3,
+        ..step
+    };
+    check("state_step_v2", &encode_step(&step));
+
+    let slot = SlotState {
+        key: "api".into(),
+        limit: 1,
+        on_conflict: OnConflict::Queue,
+        deadline: Some(Timestamp(4)),
+        granted: true,
+        released: true,
+    };
+    let head = RunHead {
+        status: RunStatus::NeedsAttention,
+        phase: Phase::Compensating,
+        generation: 1,
+        attentions: 2,
+        attention: Some(Attention {
+            cause: AttentionCause::Hold,
+            step: Some("build".into()),
+            failure: Some(failure()),
+            since: Timestamp(5),
+        }),
+        paused_by: Some((principal(), "lunch".into())),
+        cancel_compensates: true,
+        compensation: Compensation::Running,
+        compensation_deadline: Some(Timestamp(6)),
+        rewinds_to: Some("canary".into()),
+        no_return: 1,
+        signals_unread: 4,
+        slot: Some(slot),
+        parent: Some(parent()),
+        notify: Some("child".into()),
+        parent_notified: true,
+        migrated: Some(Migrated { version: 4, digest: [8; 32], steps_total: 5 }),
+        ..head
+    };
+    check("state_head_v2", &encode_head(&head, true));
+
+    let signal = SignalState {
+        id: "s1".into(),
+        payload: Some(payload()),
+        principal: principal(),
+        received_at: Timestamp(7),
+        consumed_by: Some("wait_go".into()),
+    };
+    check("state_signal_v1", &encode_signal(&signal));
 }

@@ -5,10 +5,14 @@
 
 use bytes::Bytes;
 use prost::Message;
-use quorus_engine::{RunInfo, RunUid, Timestamp};
+use quorus_engine::{RunInfo, Timestamp};
 use quorus_proto::log;
 
-use super::{CodecError, decode, digest_from_proto, payload_from_proto, payload_to_proto, principal_from_proto, principal_to_proto};
+use super::{
+    CodecError, decode, digest_from_proto,
+    lifecycle::{parent_from_proto, parent_to_proto, uid_from_proto, uid_to_proto},
+    payload_from_proto, payload_to_proto, principal_from_proto, principal_to_proto,
+};
 
 /// The info as the first event carries it, with its input.
 pub fn info_to_proto(info: &RunInfo) -> log::RunInfo {
@@ -30,7 +34,7 @@ pub fn info_from_proto(proto: log::RunInfo) -> Result<RunInfo, CodecError> {
     Ok(RunInfo {
         namespace: proto.namespace,
         run_id: proto.run_id,
-        uid: RunUid::from_bytes(&proto.uid).ok_or(CodecError::Length { what: "run uid", expected: 16, actual: proto.uid.len() })?,
+        uid: uid_from_proto(&proto.uid)?,
         workflow: proto.workflow,
         version: proto.version,
         digest: digest_from_proto(&proto.digest)?,
@@ -42,6 +46,9 @@ pub fn info_from_proto(proto: log::RunInfo) -> Result<RunInfo, CodecError> {
         tracestate: proto.tracestate,
         steps_total: proto.steps_total,
         deadline: proto.deadline_ms.map(Timestamp),
+        parent: proto.parent.map(parent_from_proto).transpose()?,
+        root_principal: proto.root_principal.map(principal_from_proto),
+        pinned: proto.pinned,
     })
 }
 
@@ -49,7 +56,7 @@ fn without_input(info: &RunInfo) -> log::RunInfo {
     log::RunInfo {
         namespace: info.namespace.clone(),
         run_id: info.run_id.clone(),
-        uid: Bytes::copy_from_slice(&info.uid.to_bytes()),
+        uid: uid_to_proto(info.uid),
         workflow: info.workflow.clone(),
         version: info.version,
         digest: Bytes::copy_from_slice(&info.digest),
@@ -61,6 +68,9 @@ fn without_input(info: &RunInfo) -> log::RunInfo {
         tracestate: info.tracestate.clone(),
         steps_total: info.steps_total,
         deadline_ms: info.deadline.map(|time| time.0),
+        parent: info.parent.as_ref().map(parent_to_proto),
+        root_principal: info.root_principal.as_ref().map(principal_to_proto),
+        pinned: info.pinned.clone(),
     }
 }
 

@@ -14,6 +14,7 @@ mod error;
 mod event;
 mod head;
 mod info;
+mod lifecycle;
 mod outcome;
 mod status;
 mod step;
@@ -31,6 +32,7 @@ pub(crate) use error::decode;
 pub use event::{decode_event, encode_event};
 pub use head::{decode_head, encode_head};
 pub use info::{decode_info, encode_info_without_input, info_from_proto, info_to_proto};
+pub use lifecycle::{decode_signal, encode_signal};
 pub use status::{
     outcome_kind_from_proto, outcome_kind_to_proto, run_status_from_proto, run_status_to_proto, skip_cause_from_proto, skip_cause_to_proto,
     step_status_from_proto, step_status_to_proto,

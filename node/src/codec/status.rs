@@ -15,6 +15,9 @@ pub fn run_status_to_proto(status: RunStatus) -> v1::RunStatus {
         RunStatus::Failed => v1::RunStatus::Failed,
         RunStatus::Cancelled => v1::RunStatus::Cancelled,
         RunStatus::Terminated => v1::RunStatus::Terminated,
+        RunStatus::Queued => v1::RunStatus::Queued,
+        RunStatus::Compensating => v1::RunStatus::Compensating,
+        RunStatus::NeedsAttention => v1::RunStatus::NeedsAttention,
     }
 }
 
@@ -28,6 +31,9 @@ pub fn run_status_from_proto(value: i32) -> Result<RunStatus, CodecError> {
         Ok(v1::RunStatus::Failed) => Ok(RunStatus::Failed),
         Ok(v1::RunStatus::Cancelled) => Ok(RunStatus::Cancelled),
         Ok(v1::RunStatus::Terminated) => Ok(RunStatus::Terminated),
+        Ok(v1::RunStatus::Queued) => Ok(RunStatus::Queued),
+        Ok(v1::RunStatus::Compensating) => Ok(RunStatus::Compensating),
+        Ok(v1::RunStatus::NeedsAttention) => Ok(RunStatus::NeedsAttention),
         Ok(v1::RunStatus::Unspecified) | Err(_) => Err(CodecError::UnknownValue { what: "run status", value }),
     }
 }
@@ -44,6 +50,8 @@ pub fn step_status_to_proto(status: StepStatus) -> v1::StepStatus {
         StepStatus::Failed => v1::StepStatus::Failed,
         StepStatus::Skipped => v1::StepStatus::Skipped,
         StepStatus::Cancelled => v1::StepStatus::Cancelled,
+        StepStatus::Running => v1::StepStatus::Running,
+        StepStatus::Awaiting => v1::StepStatus::Awaiting,
     }
 }
 
@@ -59,6 +67,8 @@ pub fn step_status_from_proto(value: i32) -> Result<StepStatus, CodecError> {
         Ok(v1::StepStatus::Failed) => Ok(StepStatus::Failed),
         Ok(v1::StepStatus::Skipped) => Ok(StepStatus::Skipped),
         Ok(v1::StepStatus::Cancelled) => Ok(StepStatus::Cancelled),
+        Ok(v1::StepStatus::Running) => Ok(StepStatus::Running),
+        Ok(v1::StepStatus::Awaiting) => Ok(StepStatus::Awaiting),
         Ok(v1::StepStatus::Unspecified) | Err(_) => Err(CodecError::UnknownValue { what: "step status", value }),
     }
 }
@@ -69,6 +79,9 @@ pub fn skip_cause_to_proto(cause: Option<SkipCause>) -> log::SkipCause {
         None => log::SkipCause::Unspecified,
         Some(SkipCause::If) => log::SkipCause::If,
         Some(SkipCause::Upstream) => log::SkipCause::Upstream,
+        Some(SkipCause::UpstreamFailure) => log::SkipCause::UpstreamFailure,
+        Some(SkipCause::RunOn) => log::SkipCause::RunOn,
+        Some(SkipCause::Operator) => log::SkipCause::Operator,
     }
 }
 
@@ -78,6 +91,9 @@ pub fn skip_cause_from_proto(value: i32) -> Result<Option<SkipCause>, CodecError
         Ok(log::SkipCause::Unspecified) => Ok(None),
         Ok(log::SkipCause::If) => Ok(Some(SkipCause::If)),
         Ok(log::SkipCause::Upstream) => Ok(Some(SkipCause::Upstream)),
+        Ok(log::SkipCause::UpstreamFailure) => Ok(Some(SkipCause::UpstreamFailure)),
+        Ok(log::SkipCause::RunOn) => Ok(Some(SkipCause::RunOn)),
+        Ok(log::SkipCause::Operator) => Ok(Some(SkipCause::Operator)),
         Err(_) => Err(CodecError::UnknownValue { what: "skip cause", value }),
     }
 }

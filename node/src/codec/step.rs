@@ -6,9 +6,10 @@ use quorus_engine::{Lease, Millis, RecordedOutcome, StepState, Timestamp, Token}
 use quorus_proto::log;
 
 use super::{
-    CodecError, decode, failure_from_proto, failure_to_proto, outcome_kind_from_proto, outcome_kind_to_proto, payload_from_proto,
-    payload_to_proto, skip_cause_from_proto, skip_cause_to_proto, step_status_from_proto, step_status_to_proto, worker_from_proto,
-    worker_to_proto,
+    CodecError, decode, failure_from_proto, failure_to_proto,
+    lifecycle::{approval_from_proto, approval_to_proto, child_from_proto, child_to_proto, scope_from_proto, scope_to_proto},
+    outcome_kind_from_proto, outcome_kind_to_proto, payload_from_proto, payload_to_proto, skip_cause_from_proto, skip_cause_to_proto,
+    step_status_from_proto, step_status_to_proto, worker_from_proto, worker_to_proto,
 };
 
 /// The step as it is stored.
@@ -38,6 +39,15 @@ pub fn encode_step(step: &StepState) -> Bytes {
         skip: skip_cause_to_proto(step.skip).into(),
         checkpoint_attempt: step.checkpoint_attempt,
         outcomes: step.outcomes.iter().map(recorded_outcome_to_proto).collect(),
+        handled: step.handled,
+        epoch: step.epoch,
+        end_seq: step.end_seq,
+        scope: step.scope.as_ref().map(scope_to_proto),
+        child: step.child.as_deref().map(child_to_proto),
+        approvals: step.approvals.iter().map(approval_to_proto).collect(),
+        no_return: step.no_return,
+        pool: step.pool,
+        pool_preemptions: step.pool_preemptions,
     }
     .encode_to_vec()
     .into()
@@ -71,6 +81,15 @@ pub fn decode_step(bytes: Bytes) -> Result<StepState, CodecError> {
         skip: skip_cause_from_proto(proto.skip)?,
         checkpoint_attempt: proto.checkpoint_attempt,
         outcomes: proto.outcomes.into_iter().map(recorded_outcome_from_proto).collect::<Result<_, _>>()?,
+        handled: proto.handled,
+        epoch: proto.epoch,
+        end_seq: proto.end_seq,
+        scope: proto.scope.map(scope_from_proto).transpose()?,
+        child: proto.child.map(child_from_proto).transpose()?.map(Box::new),
+        approvals: proto.approvals.into_iter().map(approval_from_proto).collect::<Result<_, _>>()?,
+        no_return: proto.no_return,
+        pool: proto.pool,
+        pool_preemptions: proto.pool_preemptions,
     })
 }
 

@@ -6,7 +6,7 @@ use quorus_engine::Timestamp;
 use quorus_proto::log::{self, node_address_updated::Verdict, system_answer::Answer, system_record::Command};
 
 use super::{CodecError, cluster_from_proto, cluster_to_proto, decode, digest_from_proto, principal_from_proto, principal_to_proto};
-use crate::system::{AddressVerdict, SystemAnswer, SystemCommand, WorkflowApplied};
+use crate::system::{self, AddressVerdict, SystemAnswer, SystemCommand, WorkflowApplied};
 
 /// The command as a record.
 pub fn encode_system_command(command: &SystemCommand, time: Timestamp) -> Bytes {
@@ -31,6 +31,7 @@ pub fn encode_system_command(command: &SystemCommand, time: Timestamp) -> Bytes 
             address: address.clone(),
             incarnation: incarnation.clone(),
         }),
+        SystemCommand::Flow(command) => Command::Flow(system::command_to_proto(command)),
     };
     log::SystemRecord { time_ms: time.0, command: Some(command) }.encode_to_vec().into()
 }
@@ -57,6 +58,7 @@ pub fn decode_system_command(record: Bytes) -> Result<(Timestamp, SystemCommand)
         Command::UpdateNodeAddress(command) => {
             SystemCommand::UpdateNodeAddress { node: command.node_id, address: command.address, incarnation: command.incarnation }
         }
+        Command::Flow(command) => SystemCommand::Flow(system::command_from_proto(command)?),
     };
     Ok((Timestamp(proto.time_ms), command))
 }
@@ -86,6 +88,7 @@ pub fn encode_system_answer(answer: &SystemAnswer) -> Bytes {
             };
             Answer::NodeAddressUpdated(log::NodeAddressUpdated { verdict: verdict.into() })
         }
+        SystemAnswer::Flow(answer) => Answer::Flow(system::answer_to_proto(answer)),
     };
     log::SystemAnswer { answer: Some(answer) }.encode_to_vec().into()
 }
@@ -103,6 +106,7 @@ pub fn decode_system_answer(bytes: Bytes) -> Result<SystemAnswer, CodecError> {
         }),
         Answer::WorkflowDeleted(answer) => SystemAnswer::WorkflowDeleted { existed: answer.existed, revision: answer.revision },
         Answer::ClusterRegistered(answer) => SystemAnswer::ClusterRegistered { cluster_id: answer.cluster_id, changed: answer.changed },
+        Answer::Flow(answer) => SystemAnswer::Flow(system::answer_from_proto(answer)?),
         Answer::NodeAddressUpdated(answer) => SystemAnswer::NodeAddress(match Verdict::try_from(answer.verdict) {
             Ok(Verdict::Updated) => AddressVerdict::Updated,
             Ok(Verdict::Unchanged) => AddressVerdict::Unchanged,

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use prost::Message;
-use quorus_engine::{Failure, Payload, Principal, WorkerId};
+use quorus_engine::{Failure, Millis, Payload, Principal, WorkerId};
 use quorus_proto::{log, v1};
 
 use super::{CodecError, decode};
@@ -35,6 +35,7 @@ pub fn failure_to_proto(failure: &Failure) -> v1::Failure {
         details: failure.details.as_ref().map(payload_to_proto),
         non_retryable: failure.non_retryable,
         nothing_done: failure.nothing_done,
+        retry_after_ms: failure.retry_after.map_or(0, |after| after.0),
     }
 }
 
@@ -46,6 +47,7 @@ pub fn failure_from_proto(proto: v1::Failure) -> Failure {
         details: proto.details.map(payload_from_proto),
         non_retryable: proto.non_retryable,
         nothing_done: proto.nothing_done,
+        retry_after: (proto.retry_after_ms > 0).then_some(Millis(proto.retry_after_ms)),
     }
 }
 

@@ -72,6 +72,17 @@ impl Reader<'_> {
         let text = match value.get_ref() {
             DeValue::String(text) => text.to_string(),
             DeValue::Integer(number) => number.to_string(),
+            DeValue::Array(ranges) if setting.kind == Kind::Cidrs => {
+                let texts = ranges.iter().map(|range| match range.get_ref() {
+                    DeValue::String(text) => Some(text.to_string()),
+                    _ => None,
+                });
+                let Some(texts) = texts.collect::<Option<Vec<_>>>() else {
+                    self.problems.push(Problem::new(origin, format!("{}: a list of texts is needed", setting.key)));
+                    return;
+                };
+                texts.join(",")
+            }
             DeValue::Table(peers) if setting.kind == Kind::Peers => {
                 let mut entries = Vec::new();
                 for (id, address) in peers.iter() {
@@ -104,6 +115,7 @@ fn kind_of_value(kind: Kind) -> &'static str {
         Kind::Integer(..) => "whole number",
         Kind::Duration(..) => "text with a duration such as \"30s\"",
         Kind::Peers => "table such as 1 = \"host:port\"",
+        Kind::Cidrs => "list such as [\"10.0.0.0/8\"]",
         Kind::Socket | Kind::HostPort | Kind::Path | Kind::Choice(_) | Kind::LogFilter => "text",
     }
 }

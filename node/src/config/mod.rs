@@ -19,6 +19,8 @@ mod tests;
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
 
+use crate::executors::Cidr;
+
 pub use self::{
     problem::{Invalid, Origin, Problem},
     resolve::{Resolved, resolve},
@@ -39,6 +41,8 @@ pub struct Config {
     pub peers: BTreeMap<u64, String>,
     /// How many nodes must meet before a new cluster is made; 0 never makes one.
     pub bootstrap_expect: usize,
+    /// Approvals count although nobody vouches for the person. Fixed when the cluster is made.
+    pub allow_unverified_approvals: bool,
     /// Number of shards beside the system group. Fixed when the cluster is made.
     pub shards: u32,
     /// Replicas per shard, at most the number of peers.
@@ -47,6 +51,12 @@ pub struct Config {
     pub lease: Duration,
     /// How long a cancelled attempt may take to stop.
     pub cancel_grace: Duration,
+    /// Attempts of built-in steps that this node executes at a time.
+    pub builtin_concurrency: u32,
+    /// Address ranges beside the public ones that built-in steps may call.
+    pub http_allow_private: Vec<Cidr>,
+    /// The folder with a file per secret.
+    pub secrets_dir: Option<PathBuf>,
     /// Times of the consensus.
     pub raft: Raft,
     /// Bounds that turn overload into refusals.
@@ -121,10 +131,14 @@ impl Config {
             http_listen: SocketAddr::from(([127, 0, 0, 1], 8401)),
             peers: BTreeMap::from([(id, listen.to_string())]),
             bootstrap_expect: 1,
+            allow_unverified_approvals: false,
             shards: 16,
             replication_factor: 1,
             lease: Duration::from_secs(30),
             cancel_grace: Duration::from_secs(10),
+            builtin_concurrency: 1000,
+            http_allow_private: Vec::new(),
+            secrets_dir: None,
             raft: Raft {
                 heartbeat: Duration::from_millis(100),
                 election_min: Duration::from_millis(300),

@@ -23,6 +23,8 @@ pub enum Kind {
     LogFilter,
     /// Node ids with their addresses.
     Peers,
+    /// Ranges of addresses, separated by commas.
+    Cidrs,
 }
 
 /// One setting.
@@ -59,6 +61,7 @@ impl Setting {
             Kind::Choice(_) => "WORD",
             Kind::LogFilter => "LEVEL",
             Kind::Peers => "ID=HOST:PORT,...",
+            Kind::Cidrs => "RANGE,...",
         }
     }
 
@@ -92,6 +95,13 @@ pub static SETTINGS: &[Setting] = &[
         None,
         "How many nodes must meet to make a new cluster; 0 never makes one. Default: 1 when there are no peers, else 0",
     ),
+    setting(
+        "unverified_approvals",
+        "unverified-approvals",
+        Kind::Choice(&["refuse", "allow"]),
+        Some("refuse"),
+        "Whether approvals count although nobody vouches for the person. Fixed when the cluster is made",
+    ),
     setting("shards", "shards", Kind::Integer(1, 512), Some("16"), "Number of shards. Fixed when the cluster is made"),
     setting("replication_factor", "replication-factor", Kind::Integer(1, 9), None, "Replicas per shard. Default: 3, or all peers if fewer"),
     setting(
@@ -102,6 +112,27 @@ pub static SETTINGS: &[Setting] = &[
         "How long a worker holds a task after its last acknowledged heartbeat",
     ),
     setting("cancel_grace", "cancel-grace", Kind::Duration(0, HOUR), Some("10s"), "How long a cancelled attempt may take to stop"),
+    setting(
+        "builtin_concurrency",
+        "builtin-concurrency",
+        Kind::Integer(1, 100_000),
+        Some("1000"),
+        "http, gate and emit attempts that this node executes at a time",
+    ),
+    setting(
+        "http_allow_private",
+        "http-allow-private",
+        Kind::Cidrs,
+        Some(""),
+        "Private address ranges that http, gate and emit steps may call. Default: none",
+    ),
+    setting(
+        "secrets_dir",
+        "secrets-dir",
+        Kind::Path,
+        Some(""),
+        "Folder with a file per secret. Default: none, only QUORUS_SECRET_* of the environment",
+    ),
     setting("raft.profile", "raft-profile", Kind::Choice(&["lan", "wan"]), Some("lan"), "Sets the defaults of the three times below"),
     setting(
         "raft.heartbeat",

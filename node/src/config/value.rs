@@ -4,6 +4,8 @@
 
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
+use crate::executors::Cidr;
+
 /// Parses a friendly duration: `30s`, `500ms`, `1h 30m`, `2d`.
 pub fn duration(text: &str) -> Result<Duration, String> {
     let wrong = || format!("'{text}' is not a duration; write for example 30s, 500ms or 1h 30m");
@@ -43,6 +45,11 @@ pub fn format_duration(duration: Duration) -> String {
         }
     }
     if words.is_empty() { "0s".to_owned() } else { words.join(" ") }
+}
+
+/// Parses ranges of addresses, separated by commas; none is fine.
+pub fn cidrs(text: &str) -> Result<Vec<Cidr>, String> {
+    text.split(',').map(str::trim).filter(|range| !range.is_empty()).map(str::parse).collect()
 }
 
 /// Parses an IP address with a port.

@@ -49,6 +49,8 @@ pub(super) fn start(
         .args(["--listen", &place.grpc.to_string(), "--http-listen", &place.http.to_string()])
         .arg("--data-dir")
         .arg(&place.data)
+        // What people try things with runs on the same machine.
+        .args(["--http-allow-private", "127.0.0.0/8,::1/128"])
         .args(&options.flags)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

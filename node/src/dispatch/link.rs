@@ -42,6 +42,7 @@ fn handle(dispatcher: &Dispatcher, number: u64, link: &LinkSender, message: link
                 worker: quorus_engine::WorkerId { name: opened.worker, incarnation: opened.incarnation },
                 worker_session: opened.worker_session,
                 queues: opened.queues,
+                labels: opened.labels,
                 credits: 0,
                 owed: 0,
                 link: link.clone(),

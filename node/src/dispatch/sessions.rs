@@ -9,6 +9,8 @@ use quorus_engine::WorkerId;
 use quorus_proto::peer::LinkResponse;
 use tokio::sync::mpsc::UnboundedSender;
 
+use super::{Line, fits};
+
 /// Where a leader's messages to a gateway go. What flows is bounded by credits, held leases and heartbeats.
 pub type LinkSender = UnboundedSender<LinkResponse>;
 
@@ -38,6 +40,8 @@ pub struct Session {
     pub worker_session: u64,
     /// Its queues.
     pub queues: Vec<String>,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
     /// Unspent credits.
     pub credits: u32,
     /// Credits that the gateway asked back while they were spent: paid as soon as room comes free.
@@ -104,11 +108,6 @@ impl Sessions {
             .map(|(key, session)| (*key, session))
     }
 
-    /// The queues of a session.
-    pub fn queues(&self, key: SessionKey) -> Vec<String> {
-        self.sessions.get(&key).map(|session| session.queues.clone()).unwrap_or_default()
-    }
-
     /// Adds credits to a session; those of a session that is gone vanish, since its gateway has forgotten them, too.
     pub fn grant(&mut self, key: SessionKey, credits: u32) {
         let Some(session) = self.sessions.get_mut(&key) else { return };
@@ -121,13 +120,24 @@ impl Sessions {
         }
     }
 
-    /// Takes a credit for a task of this queue. Sessions take turns.
-    pub fn take(&mut self, queue: &str) -> Option<Credit> {
-        let line = self.by_queue.get_mut(queue)?;
-        let key = line.pop_front()?;
-        line.push_back(key);
+    /// Takes a credit for a task of this line. Sessions take turns.
+    ///
+    /// Without demands on labels that is the first session; else those before the first that fits are looked at.
+    pub fn take(&mut self, line: &Line) -> Option<Credit> {
+        let sessions = &self.sessions;
+        let queue = self.by_queue.get_mut(&line.queue)?;
+        let fits =
+            |key: &SessionKey| line.selectors.is_empty() || sessions.get(key).is_some_and(|known| fits(&line.selectors, &known.labels));
+        let place = queue.iter().position(fits)?;
+        let key = queue.remove(place)?;
+        queue.push_back(key);
+        self.take_from(key)
+    }
+
+    /// Takes a credit of this session, if it has one.
+    pub fn take_from(&mut self, key: SessionKey) -> Option<Credit> {
         let session = self.sessions.get_mut(&key)?;
-        session.credits -= 1;
+        session.credits = session.credits.checked_sub(1)?;
         let credit = Credit { session: key, worker: session.worker.clone() };
         if session.credits == 0 {
             let queues = session.queues.clone();
@@ -182,7 +192,10 @@ mod tests {
             let (link, _) = tokio::sync::mpsc::unbounded_channel();
             let worker = WorkerId { name: (*name).to_owned(), incarnation: (*name).to_owned() };
             let queues = queues.iter().map(|queue| (*queue).to_owned()).collect();
-            sessions.open(key(number as u64), Session { worker, worker_session: 1, queues, credits: 0, owed: 0, link });
+            sessions.open(
+                key(number as u64),
+                Session { worker, worker_session: 1, queues, labels: BTreeMap::new(), credits: 0, owed: 0, link },
+            );
         }
         sessions
     }
@@ -196,19 +209,31 @@ mod tests {
         let mut sessions = sessions(&[("a", &["x"]), ("b", &["x", "y"])]);
         sessions.grant(key(0), 2);
         sessions.grant(key(1), 2);
-        let order: Vec<_> = std::iter::from_fn(|| sessions.take("x")).map(|credit| credit.worker.name).collect();
+        let order: Vec<_> = std::iter::from_fn(|| sessions.take(&Line::plain("x"))).map(|credit| credit.worker.name).collect();
         assert_eq!(order, ["a", "b", "a", "b"]);
-        assert!(sessions.take("y").is_none(), "its credits were spent on the other queue");
+        assert!(sessions.take(&Line::plain("y")).is_none(), "its credits were spent on the other queue");
+    }
+
+    #[test]
+    fn a_task_with_demands_finds_the_session_that_fits() {
+        let mut sessions = sessions(&[("a", &["x"]), ("b", &["x"])]);
+        sessions.sessions.get_mut(&key(1)).unwrap().labels.insert("gpu".into(), "yes".into());
+        sessions.grant(key(0), 1);
+        sessions.grant(key(1), 1);
+        let line = Line { queue: "x".into(), selectors: std::sync::Arc::new([("gpu".to_owned(), "yes".to_owned())].into()) };
+        assert_eq!(sessions.take(&line).map(|credit| credit.worker.name), Some("b".to_owned()));
+        assert!(sessions.take(&line).is_none());
+        assert_eq!(sessions.take(&Line::plain("x")).map(|credit| credit.worker.name), Some("a".to_owned()));
     }
 
     #[test]
     fn a_credit_given_back_can_be_taken_again() {
         let mut sessions = sessions(&[("a", &["x"])]);
         sessions.grant(key(0), 1);
-        let credit = sessions.take("x").unwrap();
-        assert!(sessions.take("x").is_none());
+        let credit = sessions.take(&Line::plain("x")).unwrap();
+        assert!(sessions.take(&Line::plain("x")).is_none());
         sessions.release(credit);
-        assert!(sessions.take("x").is_some());
+        assert!(sessions.take(&Line::plain("x")).is_some());
     }
 
     #[test]
@@ -217,20 +242,20 @@ mod tests {
         sessions.grant(key(0), 3);
         assert_eq!(sessions.recall(key(0), 2), 2);
         assert_eq!(sessions.recall(key(0), 2), 1);
-        assert!(sessions.take("x").is_none());
+        assert!(sessions.take(&Line::plain("x")).is_none());
     }
 
     #[test]
     fn a_credit_that_was_spent_is_paid_when_its_room_comes_free() {
         let mut sessions = sessions(&[("a", &["x"])]);
         sessions.grant(key(0), 1);
-        let credit = sessions.take("x").unwrap();
+        let credit = sessions.take(&Line::plain("x")).unwrap();
         assert_eq!(sessions.recall(key(0), 1), 0);
         assert_eq!(sessions.pay(key(0)), 0);
         sessions.release(credit);
         assert_eq!(sessions.pay(key(0)), 1);
         assert_eq!(sessions.pay(key(0)), 0);
-        assert!(sessions.take("x").is_none());
+        assert!(sessions.take(&Line::plain("x")).is_none());
     }
 
     #[test]
@@ -243,12 +268,13 @@ mod tests {
             worker: worker.clone(),
             worker_session,
             queues: vec!["x".into()],
+            labels: BTreeMap::new(),
             credits: 0,
             owed: 0,
             link: link.clone(),
         };
         assert!(sessions.open(key(9), again(2)));
-        assert!(sessions.take("x").is_none(), "the older session's credits are gone");
+        assert!(sessions.take(&Line::plain("x")).is_none(), "the older session's credits are gone");
         assert!(!sessions.open(key(10), again(1)), "a message about an older session came late");
     }
 
@@ -256,10 +282,10 @@ mod tests {
     fn credits_die_with_their_link() {
         let mut sessions = sessions(&[("a", &["x"])]);
         sessions.grant(key(0), 1);
-        let credit = sessions.take("x").unwrap();
+        let credit = sessions.take(&Line::plain("x")).unwrap();
         sessions.grant(key(0), 1);
         assert_eq!(sessions.close_link(1), [key(0)]);
         sessions.release(credit);
-        assert!(sessions.take("x").is_none());
+        assert!(sessions.take(&Line::plain("x")).is_none());
     }
 }

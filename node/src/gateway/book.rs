@@ -8,7 +8,10 @@
 //!
 //! Pure but for the channels that it writes to: no await, no lock.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use quorus_proto::{
@@ -18,12 +21,21 @@ use quorus_proto::{
 use tokio::{sync::mpsc::UnboundedSender, time::Instant};
 use tonic::Status;
 
-use crate::dispatch::LeaseName;
+use crate::dispatch::{LeaseName, Selectors};
+
+mod room;
+mod session;
+
+pub use session::SessionView;
+use session::{Held, Session};
 
 /// Where messages to a worker go. What flows is bounded by its capacity and its own requests.
 pub type WorkerSender = UnboundedSender<Result<WorkResponse, Status>>;
 /// Where messages to a leader go.
 pub type LeaderSender = UnboundedSender<LinkRequest>;
+
+/// How many tasks wait at a leader: by queue, then by the labels that the worker must have.
+type Demands = BTreeMap<String, BTreeMap<Selectors, u32>>;
 
 /// An outcome that no leader acknowledged is reported again after this time.
 const REPORT_AGAIN: Duration = Duration::from_secs(2);
@@ -35,96 +47,8 @@ pub struct Book {
     sessions_opened: u64,
     links: BTreeMap<u64, LeaderSender>,
     leaders: BTreeMap<u32, (u64, u64)>,
-    demand: BTreeMap<u64, BTreeMap<String, u32>>,
-}
-
-struct Session {
-    register: v1::RegisterWorker,
-    capacity: u32,
-    held: BTreeMap<Bytes, Held>,
-    /// How many of `held` are executed, by the leader that pushed them: `held` may be large, and this is asked for each outcome.
-    executing: BTreeMap<Option<u64>, u32>,
-    idle: BTreeMap<u64, u32>,
-    recalled: BTreeMap<u64, u32>,
-    /// The leader that got the last credit: the next one comes first.
-    last_granted: u64,
-    worker: WorkerSender,
-}
-
-enum Held {
-    /// By a task that this leader pushed; `None` if the worker brought it along, or the leader is gone.
-    Executing(Option<u64>),
-    Reported {
-        outcome: v1::TaskOutcome,
-        at: Instant,
-    },
-}
-
-/// A session as an operator sees it.
-pub struct SessionView {
-    /// Worker's name.
-    pub name: String,
-    /// Its queues.
-    pub queues: Vec<String>,
-    /// Its capacity.
-    pub capacity: u32,
-    /// Tasks that it executes.
-    pub tasks: u32,
-}
-
-impl Session {
-    fn executing(&self) -> u32 {
-        self.executing.values().sum()
-    }
-
-    /// Notes what the worker does with a lease; returns what was noted before.
-    fn hold(&mut self, lease: Bytes, held: Held) -> Option<Held> {
-        if let Held::Executing(by) = held {
-            *self.executing.entry(by).or_default() += 1;
-        }
-        let before = self.held.insert(lease, held);
-        self.uncount(before.as_ref());
-        before
-    }
-
-    /// Forgets a lease; returns what was noted.
-    fn let_go(&mut self, lease: &Bytes) -> Option<Held> {
-        let before = self.held.remove(lease);
-        self.uncount(before.as_ref());
-        before
-    }
-
-    fn uncount(&mut self, held: Option<&Held>) {
-        if let Some(Held::Executing(by)) = held
-            && let Some(count) = self.executing.get_mut(by)
-        {
-            *count = count.saturating_sub(1);
-        }
-    }
-
-    /// Room that no leader has; negative when tasks were delivered again, or the capacity was lowered.
-    fn free(&self) -> i64 {
-        i64::from(self.capacity) - i64::from(self.executing()) - self.idle.values().map(|idle| i64::from(*idle)).sum::<i64>()
-    }
-
-    /// What a leader has of the worker's room: idle, or under its tasks.
-    fn room(&self, node: u64) -> u32 {
-        self.executing.get(&Some(node)).copied().unwrap_or(0) + self.idle.get(&node).copied().unwrap_or(0)
-    }
-
-    fn opened(&self, session: u64, shard: u32) -> LinkRequest {
-        LinkRequest {
-            message: Some(Message::SessionOpened(peer::SessionOpened {
-                session,
-                worker: self.register.name.clone(),
-                incarnation: self.register.incarnation.clone(),
-                worker_session: self.register.session,
-                queues: self.register.queues.clone(),
-                held: self.held.keys().cloned().collect(),
-                shard,
-            })),
-        }
-    }
+    demand: BTreeMap<u64, Demands>,
+    drained: BTreeSet<String>,
 }
 
 impl Book {
@@ -137,6 +61,8 @@ impl Book {
         let leases = register.held.clone();
         let mut session = Session {
             capacity: register.capacity,
+            drained: self.drained.contains(&register.name),
+            since: Instant::now(),
             register,
             held: BTreeMap::new(),
             executing: BTreeMap::new(),
@@ -169,6 +95,20 @@ impl Book {
         session.capacity = capacity;
         self.distribute(id);
         self.shrink(id);
+    }
+
+    /// The workers, by name, that operators have stopped.
+    pub fn set_drained(&mut self, names: BTreeSet<String>) {
+        self.drained = names;
+        for id in self.sessions.keys().copied().collect::<Vec<_>>() {
+            let Some(session) = self.sessions.get_mut(&id) else { continue };
+            let drained = self.drained.contains(&session.register.name);
+            if drained != session.drained {
+                session.drained = drained;
+                self.distribute(id);
+                self.shrink(id);
+            }
+        }
     }
 
     /// A worker showed a sign of life: its leases are renewed by their leaders, and by nobody else.
@@ -362,11 +302,14 @@ impl Book {
 
     /// Tasks wait at a leader, or no longer do.
     pub fn demanded(&mut self, node: u64, demand: peer::Demand) {
-        let queues = self.demand.entry(node).or_default();
-        if demand.waiting == 0 {
-            queues.remove(&demand.queue);
-        } else {
-            queues.insert(demand.queue, demand.waiting);
+        let demands = self.demand.entry(node).or_default();
+        if demand.waiting > 0 {
+            demands.entry(demand.queue).or_default().insert(demand.selectors.into(), demand.waiting);
+        } else if let Some(of_queue) = demands.get_mut(&demand.queue) {
+            of_queue.remove(&demand.selectors);
+            if of_queue.is_empty() {
+                demands.remove(&demand.queue);
+            }
         }
         self.meet_demand();
     }
@@ -393,110 +336,7 @@ impl Book {
 
     /// Sessions, for operators.
     pub fn view(&self) -> Vec<SessionView> {
-        let view = |session: &Session| SessionView {
-            name: session.register.name.clone(),
-            queues: session.register.queues.clone(),
-            capacity: session.capacity,
-            tasks: session.executing(),
-        };
-        self.sessions.values().map(view).collect()
-    }
-
-    /// Grants free room: to leaders at which tasks wait, then evenly.
-    fn distribute(&mut self, id: u64) {
-        let Some(session) = self.sessions.get_mut(&id) else { return };
-        let mut free = u32::try_from(session.free()).unwrap_or(0);
-        if free == 0 || self.links.is_empty() {
-            return;
-        }
-        let mut grants: BTreeMap<u64, u32> = BTreeMap::new();
-        let wants = |node: &u64| -> u32 {
-            let demand = self.demand.get(node);
-            session.register.queues.iter().filter_map(|queue| demand?.get(queue)).sum()
-        };
-        let idle = |node: &u64| session.idle.get(node).copied().unwrap_or(0);
-        let after_last = |node: &u64| (*node <= session.last_granted, *node);
-        let mut needy: Vec<u64> = self.links.keys().copied().filter(|node| wants(node) > idle(node)).collect();
-        needy.sort_by_key(after_last);
-        while free > 0 && !needy.is_empty() {
-            needy.retain(|node| {
-                let granted = grants.entry(*node).or_default();
-                if free == 0 || wants(node) <= idle(node) + *granted {
-                    return false;
-                }
-                *granted += 1;
-                free -= 1;
-                session.last_granted = *node;
-                true
-            });
-        }
-        while free > 0 {
-            let has = |node: &u64| session.idle.get(node).copied().unwrap_or(0) + grants.get(node).copied().unwrap_or(0);
-            let Some(node) = self.links.keys().copied().min_by_key(|node| (has(node), *node)) else { break };
-            *grants.entry(node).or_default() += 1;
-            session.last_granted = node;
-            free -= 1;
-        }
-        for (node, credits) in grants.into_iter().filter(|(_, credits)| *credits > 0) {
-            *session.idle.entry(node).or_default() += credits;
-            if let Some(link) = self.links.get(&node) {
-                link.send(LinkRequest { message: Some(Message::Grant(peer::GrantCredits { session: id, credits })) }).ok();
-            }
-        }
-    }
-
-    fn distribute_all(&mut self) {
-        for id in self.sessions.keys().copied().collect::<Vec<_>>() {
-            self.distribute(id);
-        }
-    }
-
-    /// Asks for credits back, for the sake of leaders at which tasks wait: idle ones of leaders at which none do; and for a leader that has no room at
-    /// all, one of whoever has most, to be paid when one of its tasks ends.
-    fn recall(&mut self, id: u64) {
-        let Some(session) = self.sessions.get_mut(&id) else { return };
-        let wants = |node: &u64| -> u32 {
-            let demand = self.demand.get(node);
-            session.register.queues.iter().filter_map(|queue| demand?.get(queue)).sum()
-        };
-        let idle = |node: &u64| session.idle.get(node).copied().unwrap_or(0);
-        let mut missing: u32 = self.links.keys().map(|node| wants(node).saturating_sub(idle(node))).sum();
-        missing = missing.saturating_sub(session.recalled.values().sum());
-        let mut recalls: BTreeMap<u64, u32> = BTreeMap::new();
-        for node in self.links.keys().filter(|node| wants(node) == 0 && !session.recalled.contains_key(node)) {
-            let credits = idle(node).min(missing);
-            if credits > 0 {
-                missing -= credits;
-                recalls.insert(*node, credits);
-            }
-        }
-        let starving = self.links.keys().any(|node| wants(node) > 0 && session.room(*node) == 0);
-        if starving && missing > 0 && recalls.is_empty() && session.recalled.is_empty() {
-            let richest = self.links.keys().copied().max_by_key(|node| session.room(*node)).filter(|node| session.room(*node) > 0);
-            recalls.extend(richest.map(|node| (node, 1)));
-        }
-        for (node, credits) in recalls {
-            session.recalled.insert(node, credits);
-            if let Some(link) = self.links.get(&node) {
-                link.send(LinkRequest { message: Some(Message::Recall(peer::RecallCredits { session: id, credits })) }).ok();
-            }
-        }
-    }
-
-    /// Takes credits back when more is granted than there is room for.
-    fn shrink(&mut self, id: u64) {
-        let Some(session) = self.sessions.get_mut(&id) else { return };
-        let mut surplus = u32::try_from(-session.free()).unwrap_or(0);
-        for (node, link) in &self.links {
-            let idle = session.idle.get(node).copied().unwrap_or(0);
-            let credits = idle.min(surplus);
-            if credits == 0 || session.recalled.contains_key(node) {
-                continue;
-            }
-            surplus -= credits;
-            session.recalled.insert(*node, credits);
-            link.send(LinkRequest { message: Some(Message::Recall(peer::RecallCredits { session: id, credits })) }).ok();
-        }
+        self.sessions.values().map(Session::view).collect()
     }
 
     fn leader_of(&self, lease: &Bytes) -> Option<u64> {

@@ -94,6 +94,11 @@ impl Gateway {
         self.book.lock().drain();
     }
 
+    /// The workers, by name, that operators have stopped.
+    pub fn set_drained(&self, names: BTreeSet<String>) {
+        self.book.lock().set_drained(names);
+    }
+
     /// Sessions, for operators.
     pub fn view(&self) -> Vec<SessionView> {
         self.book.lock().view()

@@ -9,7 +9,7 @@ use ractor::ActorRef;
 
 use super::{RunKey, task, timers::TimerMessage};
 use crate::{
-    dispatch::{CreditDraw, Dispatcher, Entry, LeaseName, SessionKey, WaitingTask},
+    dispatch::{CreditDraw, Dispatcher, Entry, LeaseName, PermitEnd, SessionKey},
     observe::names,
     store::Timer,
 };
@@ -49,8 +49,47 @@ impl Effects<'_> {
                         None => {}
                     }
                 }
-                EventKind::StepCheckpointed { .. } | EventKind::RunFailing { .. } | EventKind::RunCancelRequested { .. } => {}
+                EventKind::ScopeRetried { step, retry_at, .. } => self.arm(uid, Some(step), TimerKind::Due, Some(*retry_at)),
+                EventKind::ScopeStarted { step, step_deadline, .. }
+                | EventKind::StepAwaiting { step, step_deadline }
+                | EventKind::ChildRequested { step, step_deadline, .. } => {
+                    self.arm(uid, Some(step), TimerKind::StepTimeout, *step_deadline)
+                }
+                EventKind::SlotRequested { deadline, .. } => self.arm(uid, None, TimerKind::SlotTimeout, *deadline),
+                EventKind::PhaseChanged { scope: None, .. } | EventKind::RunReopened { .. } => {
+                    if current {
+                        self.arm_run(uid);
+                    }
+                }
+                EventKind::RunPaused { .. } if current => self.each_queued(|step| self.dispatcher.dequeued(uid, step)),
+                EventKind::RunResumed { .. } if current => self.each_queued(|step| self.queue(step)),
+                EventKind::RunPaused { .. } | EventKind::RunResumed { .. } => {}
+                // What these lead to is in other events, or owed to others: see `owing`.
+                EventKind::StepCheckpointed { .. }
+                | EventKind::RunFailing { .. }
+                | EventKind::RunCancelRequested { .. }
+                | EventKind::PhaseChanged { scope: Some(_), .. }
+                | EventKind::StepReopened { .. }
+                | EventKind::ScopeReopened { .. }
+                | EventKind::SignalReceived { .. }
+                | EventKind::SignalConsumed { .. }
+                | EventKind::ApprovalRecorded { .. }
+                | EventKind::ChildStarted { .. }
+                | EventKind::ChildCancelRequested { .. }
+                | EventKind::ChildCompensationRequested { .. }
+                | EventKind::ChildEnded { .. }
+                | EventKind::ParentNotified
+                | EventKind::SlotGranted
+                | EventKind::SlotReleased
+                | EventKind::NoReturnBound { .. }
+                | EventKind::NoReturnLifted { .. }
+                | EventKind::AttentionRequested { .. }
+                | EventKind::Repaired { .. }
+                | EventKind::RunMigrated { .. }
+                | EventKind::RunAnnotated { .. }
+                | EventKind::PoolChanged { .. } => {}
                 EventKind::AttemptEnded { step, outcome, retry_at, .. } => {
+                    self.dispatcher.attempt_ended(uid, step, permit_end(outcome));
                     match not_from_the_worker(outcome) {
                         Some(reason) => self.dispatcher.cut(uid, step, reason),
                         None => self.dispatcher.closed(uid, step),
@@ -90,22 +129,21 @@ impl Effects<'_> {
         }
     }
 
-    /// A step stands in its queue.
+    fn each_queued(&self, mut act: impl FnMut(&StepId)) {
+        for (step, _) in self.run.open_steps().filter(|(_, state)| state.status == StepStatus::Queued) {
+            act(step);
+        }
+    }
+
+    /// A step stands in its queue; that of a paused run does when it is resumed.
     pub(super) fn queue(&self, step: &StepId) {
+        if self.run.head().paused_by.is_some() {
+            return;
+        }
         let Some(state) = self.run.step(step).filter(|state| state.status == StepStatus::Queued) else { return };
-        self.dispatcher.queued(
-            self.term,
-            WaitingTask {
-                shard: self.shard,
-                key: self.key.clone(),
-                uid: self.run.info().uid,
-                step: step.clone(),
-                queue: state.queue.clone(),
-                priority: state.priority,
-                deadline: state.schedule_deadline,
-                expires_at: state.schedule_deadline,
-            },
-        );
+        let place = task::Place { shard: self.shard, key: self.key.clone(), uid: self.run.info().uid, step: step.clone() };
+        let info = || Some(std::borrow::Cow::Borrowed(self.run.info()));
+        self.dispatcher.queued(self.term, task::waiting(self.dispatcher, Some(self.run.plan()), place, state, info));
     }
 
     fn lease(&self, attempt: AttemptRef, session: SessionKey) {
@@ -141,16 +179,16 @@ impl Effects<'_> {
         }
     }
 
+    /// The run's own timers, as they stand.
+    fn arm_run(&self, uid: RunUid) {
+        for (kind, due) in self.run.head().timers() {
+            self.arm(uid, None, kind, Some(due));
+        }
+    }
+
     fn measure(&self, step: &StepId, status: StepStatus) {
-        let kind = self.run.plan().step(step).map_or("unknown", |step| step.kind.name());
-        let status = match status {
-            StepStatus::Succeeded => "succeeded",
-            StepStatus::Failed => "failed",
-            StepStatus::Skipped => "skipped",
-            StepStatus::Cancelled => "cancelled",
-            StepStatus::Pending | StepStatus::Queued | StepStatus::Leased | StepStatus::Waiting | StepStatus::BackingOff => "open",
-        };
-        metrics::counter!(names::STEPS_ENDED, "status" => status, "kind" => kind).increment(1);
+        let kind = task::planned(self.run.plan(), step).map_or("unknown", |step| step.kind.name());
+        metrics::counter!(names::STEPS_ENDED, "status" => status.name(), "kind" => kind).increment(1);
         let state = self.run.step(step);
         if let Some((ready, ended)) = state.and_then(|state| state.ready_at.zip(state.ended_at)) {
             metrics::histogram!(names::STEP_DURATION, "kind" => kind).record(seconds_between(ready, ended));
@@ -169,6 +207,15 @@ fn not_from_the_worker(outcome: &Outcome) -> Option<&'static str> {
         Outcome::TimedOut(_) => Some("the attempt timed out"),
         Outcome::Abandoned(_) => Some("the lease was lost"),
         Outcome::Cancelled { .. } => Some("the attempt was cancelled"),
+    }
+}
+
+/// What an outcome says about what was called.
+fn permit_end(outcome: &Outcome) -> PermitEnd {
+    match outcome {
+        Outcome::Succeeded(_) => PermitEnd::Succeeded,
+        Outcome::Failed(_) | Outcome::TimedOut(_) => PermitEnd::Failed,
+        Outcome::Abandoned(_) | Outcome::Released(_) | Outcome::Cancelled { .. } => PermitEnd::Neutral,
     }
 }
 
@@ -192,5 +239,8 @@ fn run_status(status: RunStatus) -> &'static str {
         RunStatus::Failed => "failed",
         RunStatus::Cancelled => "cancelled",
         RunStatus::Terminated => "terminated",
+        RunStatus::Queued => "queued",
+        RunStatus::Compensating => "compensating",
+        RunStatus::NeedsAttention => "needs_attention",
     }
 }

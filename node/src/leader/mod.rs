@@ -1,10 +1,14 @@
 //! What only a shard's leader does: decide, act, wake.
 //!
 //! Reading order: [`request`] (what can be asked), [`led`] (the way to a run), [`run_actor`] (decides), [`proposer`] (replicates), [`timers`] (wakes),
-//! [`shard`] (binds them to a term), [`effects`], [`plans`] and [`task`].
+//! [`shard`] (binds them to a term), [`effects`], [`owing`] and [`courier`] (what is owed to other
+//! runs), [`plans`] and [`task`].
 
+mod courier;
+mod due;
 mod effects;
 mod led;
+mod owing;
 mod plans;
 mod proposer;
 mod request;
@@ -14,6 +18,8 @@ mod task;
 mod timers;
 
 pub use led::{LedShard, LedShards};
+pub(crate) use owing::{Owing, OwingSender};
 pub use plans::{PlanCache, PlanError};
 pub use request::{Answer, Ask, OnConflict, OnReuse, Refusal, Reply, Request, RunKey, StartAsk};
 pub use shard::{LeaderContext, ShardArguments, ShardMessage, ShardSupervisor};
+pub(crate) use task::planned;

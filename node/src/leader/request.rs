@@ -51,8 +51,17 @@ pub struct Request {
 pub enum Ask {
     /// Begin, after conflicts with an earlier run of the same key are settled.
     Start(Box<StartAsk>),
+    /// Begin and end at once, so that a start of the same request that comes later finds a run that has ended.
+    Bury(Box<StartAsk>),
     /// A command for the current run.
     Command(Command),
+    /// The same, of a request that may be repeated: carried out once.
+    Change {
+        /// Names it among the requests for the run, see [`crate::store::id_of_change`].
+        request_id: String,
+        /// What is to be done.
+        command: Command,
+    },
     /// Push the task of a lease again, to a session of the same worker incarnation that does not have it.
     Redeliver {
         /// Which step.
@@ -103,7 +112,7 @@ pub enum OnReuse {
 pub struct Answer {
     /// The run that it was about.
     pub uid: RunUid,
-    /// For a start: it was not this request that started the run.
+    /// It was not this request that started or changed the run, but an earlier copy of it.
     pub existing: bool,
 }
 

@@ -20,7 +20,7 @@ use quorus_proto::log;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 
 use super::{
-    Answer, Ask, LedShard, OnConflict, OnReuse, PlanError, Refusal, Request, RunKey, StartAsk, effects::Effects, led::Slot,
+    Answer, Ask, LedShard, OnConflict, OnReuse, OwingSender, PlanError, Refusal, Request, RunKey, StartAsk, effects::Effects, led::Slot,
     proposer::Proposer, shard::LeaderContext, timers::TimerMessage,
 };
 use crate::{
@@ -50,6 +50,7 @@ pub(crate) struct RunArguments {
     pub led: LedShard,
     pub proposer: Proposer,
     pub timers: ActorRef<TimerMessage>,
+    pub owing: OwingSender,
     pub store: ShardStore,
     pub context: Arc<LeaderContext>,
 }
@@ -130,11 +131,13 @@ struct Batch {
     events: Vec<Event>,
     /// The same events as they are replicated, stored and read again: encoded once.
     encoded: Vec<Bytes>,
+    /// Requests that the events carry out.
+    request_ids: Vec<String>,
 }
 
 impl Batch {
     fn new(uid: RunUid, expected_seq: u64, replaces: Option<RunUid>) -> Self {
-        Self { uid, expected_seq, replaces, events: Vec::new(), encoded: Vec::new() }
+        Self { uid, expected_seq, replaces, events: Vec::new(), encoded: Vec::new(), request_ids: Vec::new() }
     }
 }
 
@@ -221,9 +224,36 @@ impl RunState {
         }
         match &request.ask {
             Ask::Start(start) => self.start(start, turn, draw),
+            Ask::Bury(start) => {
+                let answer = self.start(start, turn, draw)?;
+                if let Ok(Answer { existing: false, .. }) = answer {
+                    let reason = "cancelled before it was started".to_owned();
+                    let terminate = Command::Terminate { principal: start.info.principal.clone(), reason };
+                    if let Err(refusal) = self.command(&terminate, turn, draw) {
+                        return Ok(Err(refusal));
+                    }
+                }
+                Ok(answer)
+            }
             Ask::Command(command) => {
                 let Some(uid) = current else { return Ok(Err(Rejection::UnknownRun.into())) };
-                Ok(self.command(command, turn, draw).map(|()| Answer { uid, existing: false }))
+                Ok(self.command(command, turn, draw).map(|_| Answer { uid, existing: false }))
+            }
+            Ask::Change { request_id, command } => {
+                let Some(uid) = current else { return Ok(Err(Rejection::UnknownRun.into())) };
+                let decided = turn.batches.iter().any(|batch| batch.uid == uid && batch.request_ids.contains(request_id));
+                let RunKey { namespace, run_id } = &self.with.key;
+                if decided || self.with.store.request(namespace, run_id, request_id)?.is_some_and(|request| request.uid == uid) {
+                    return Ok(Ok(Answer { uid, existing: true }));
+                }
+                let changed = match self.command(command, turn, draw) {
+                    Ok(changed) => changed,
+                    Err(refusal) => return Ok(Err(refusal)),
+                };
+                if let Some(batch) = turn.batches.last_mut().filter(|_| changed) {
+                    batch.request_ids.push(request_id.clone());
+                }
+                Ok(Ok(Answer { uid, existing: false }))
             }
             Ask::Redeliver { step, token, session } => {
                 let Some(uid) = current else { return Ok(Err(Rejection::UnknownRun.into())) };
@@ -290,11 +320,11 @@ impl RunState {
         self.run = Some(Run::new(RunInfo::clone(info), plan));
         turn.batches.push(Batch::new(info.uid, 0, replaces));
         let started = self.command(&Command::Start(Box::new(info.clone())), turn, draw);
-        Ok(started.map(|()| Answer { uid: info.uid, existing: false }))
+        Ok(started.map(|_| Answer { uid: info.uid, existing: false }))
     }
 
-    /// Decides a command on the state so far, and folds what follows.
-    fn command(&mut self, command: &Command, turn: &mut Turn, draw: &mut CreditDraw<'_>) -> Result<(), Refusal> {
+    /// Decides a command on the state so far, and folds what follows. False if nothing did.
+    fn command(&mut self, command: &Command, turn: &mut Turn, draw: &mut CreditDraw<'_>) -> Result<bool, Refusal> {
         let Some(run) = &mut self.run else { return Err(Rejection::UnknownRun.into()) };
         let millis = |duration: Duration| Millis(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX));
         let context = &self.with.context;
@@ -303,12 +333,19 @@ impl RunState {
             seed: context.next_seed(),
             lease: millis(context.dispatcher.times().lease),
             cancel_grace: millis(context.cancel_grace),
+            allow_unverified: context.allows_unverified_approvals(),
             credits: draw,
         };
         let decision = decide_safely(run, command, &mut context)?;
         if decision.events.is_empty() {
-            return Ok(());
+            return Ok(false);
         }
+        if let Command::Migrate { version, digest, .. } = command {
+            turn.definition = self.definition_of(*version, digest)?;
+            // What comes after it is decided with the new plan.
+            turn.bytes = BYTES_MAX;
+        }
+        let Some(run) = &mut self.run else { return Err(Rejection::UnknownRun.into()) };
         let uid = run.info().uid;
         if turn.batches.last().is_none_or(|batch| batch.uid != uid) {
             turn.batches.push(Batch::new(uid, run.head().seq, None));
@@ -324,7 +361,20 @@ impl RunState {
             }
             batch.events.extend(decision.events);
         }
-        Ok(())
+        Ok(true)
+    }
+
+    /// The definition that a run is to go on with, if the shard does not have it yet.
+    fn definition_of(&self, version: u64, digest: &[u8; 32]) -> Result<Option<log::StoredDefinition>, Refusal> {
+        let broken = |error: StoreError| Refusal::Broken(error.to_string());
+        if self.with.store.definition(digest).map_err(broken)?.is_some() {
+            return Ok(None);
+        }
+        let workflow = self.run.as_ref().map(|run| run.info().workflow.as_str()).unwrap_or_default();
+        let found = self.with.context.system.workflow(&self.with.key.namespace, workflow, version).map_err(broken)?;
+        let found = found.filter(|found| found.digest == *digest);
+        let found = found.ok_or_else(|| Refusal::Broken(format!("version {version} of workflow {workflow} is not there any more")))?;
+        Ok(Some(log::StoredDefinition { digest: Bytes::copy_from_slice(digest), workflow: found.workflow }))
     }
 
     fn record(&self, batch: &Batch) -> log::RunBatch {
@@ -335,6 +385,7 @@ impl RunState {
             expected_seq: batch.expected_seq,
             events: batch.encoded.clone(),
             replaces_uid: batch.replaces.map(|uid| Bytes::copy_from_slice(&uid.to_bytes())).unwrap_or_default(),
+            request_ids: batch.request_ids.clone(),
         }
     }
 
@@ -344,16 +395,20 @@ impl RunState {
         let effects = self.effects(run);
         for batch in &turn.batches {
             effects.of_events(batch.uid, &batch.events, draw);
+            self.with.owing.tell(&self.with.key, run, batch.uid, &batch.events);
         }
         for (step, token, session) in &turn.redeliveries {
             effects.redeliver(step, *token, *session);
         }
-        if run.has_backlog() {
+        let migrated = turn.batches.iter().flat_map(|batch| &batch.events).any(|event| matches!(event.kind, EventKind::RunMigrated { .. }));
+        if run.has_backlog() || migrated {
             // A fan-out that was too large for one decision goes on in the next.
             let ask = Ask::Command(Command::Advance);
             let request = Request { uid: Some(run.info().uid), ask, credit: None, reply: super::Reply::nobody(), permit: None };
             self.with.led.deliver(&self.with.key, request);
         }
+        // It goes on with another plan, which only loading knows of.
+        self.loaded &= !migrated;
     }
 
     fn effects<'a>(&'a self, run: &'a Run) -> Effects<'a> {
@@ -374,8 +429,8 @@ impl RunState {
         if let Some(uid) = store.current_uid(&self.with.key.namespace, &self.with.key.run_id)?
             && let Some(loaded) = store.load_run(uid)?
         {
-            let plan: Arc<Plan> = self.with.context.plans.get(store, &loaded.info.digest)?;
-            self.run = Some(Run::load(loaded.info, loaded.head, loaded.steps, plan));
+            let plan: Arc<Plan> = self.with.context.plans.get(store, loaded.digest())?;
+            self.run = Some(Run::load(loaded.info, loaded.head, loaded.steps, loaded.signals, plan));
         }
         self.loaded = true;
         Ok(())

@@ -16,22 +16,25 @@ use bytes::Bytes;
 use prost::Message as _;
 use quorus_engine::StepStatus;
 use quorus_proto::log;
-use quorus_raft::{Group, disk::Disk};
+use quorus_raft::{Group, Peers, disk::Disk};
 use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
 use tokio::time::Instant;
 
 use super::{
-    LedShard, PlanCache, PlanError, RunKey,
+    LedShard, OwingSender, PlanCache, PlanError, RunKey,
+    courier::{Courier, CourierArguments, Post},
     proposer::Proposer,
     run_actor::{RunActor, RunArguments, Wake},
     timers::{TimerMessage, Timers, TimersArguments},
 };
 use crate::{
+    api::SystemPort,
     clock::Clock,
-    dispatch::{Dispatcher, Entry, LeaseName, WaitingTask},
+    dispatch::{Dispatcher, Entry, LeaseName, LimitRefs, WaitingTask},
     observe::names,
     replica::RecordAnswer,
     store::{OpenStep, ShardStore},
+    system::SystemStore,
 };
 
 /// A run that nobody asked anything of for this long is passivated.
@@ -55,13 +58,24 @@ pub struct LeaderContext {
     pub dispatcher: Dispatcher,
     /// Compiled plans.
     pub plans: PlanCache,
+    /// What the cluster is made of, and its settings.
+    pub system: SystemStore,
     /// How long a cancelled attempt may take to stop.
     pub cancel_grace: Duration,
+    /// The way to group 0's leader.
+    pub port: SystemPort,
+    /// Ways to nodes.
+    pub peers: Arc<Peers>,
     /// Source of seeds for decisions.
     pub seeds: AtomicU64,
 }
 
 impl LeaderContext {
+    /// Whether people may approve for whom nobody vouches.
+    pub(crate) fn allows_unverified_approvals(&self) -> bool {
+        self.system.cluster().is_some_and(|cluster| cluster.allow_unverified_approvals)
+    }
+
     /// Chance for a decision: recorded through the times that it leads to.
     pub(crate) fn next_seed(&self) -> u64 {
         self.seeds.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed)
@@ -103,11 +117,15 @@ pub struct ShardState {
     runs: BTreeMap<ActorId, RunKey>,
 }
 
+/// Tasks that wait for a worker, and leases with the limits that they count against.
+type Outstanding = (Vec<WaitingTask>, Vec<(Entry, LimitRefs)>);
+
 /// What exists once the epoch is open.
 struct Open {
     led: LedShard,
     proposer: Proposer,
     timers: ActorRef<TimerMessage>,
+    owing: OwingSender,
 }
 
 impl Drop for ShardState {
@@ -184,9 +202,13 @@ impl ShardState {
         let (queued, leased) = (waiting.len(), leases.len());
         let led = LedShard::new(shard, term, self.group.clone(), myself.clone());
         let dispatcher = self.context.dispatcher.clone();
-        let with = TimersArguments { led: led.clone(), store, clock: self.context.clock.clone(), dispatcher };
+        let with = TimersArguments { led: led.clone(), store: store.clone(), clock: self.context.clock.clone(), dispatcher };
         let (timers, _) = Actor::spawn_linked(None, Timers, with, myself.get_cell()).await?;
-        self.open = Some(Open { led: led.clone(), proposer: Proposer::start(self.group.clone(), term), timers });
+        let (owing, told) = OwingSender::new();
+        let election_max = self.context.dispatcher.times().election_max;
+        let with = CourierArguments { led: led.clone(), store, post: Arc::new(Post::of(&self.context)), owing: told, election_max };
+        Actor::spawn_linked(None, Courier, with, myself.get_cell()).await?;
+        self.open = Some(Open { led: led.clone(), proposer: Proposer::start(self.group.clone(), term), timers, owing });
         self.context.dispatcher.adopt(led, waiting, leases);
         myself.send_interval(SWEEP, || ShardMessage::Sweep);
         let opened_in_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -195,40 +217,40 @@ impl ShardState {
     }
 
     /// What the state says is owed to workers.
-    fn outstanding(&self, store: &ShardStore) -> Result<(Vec<WaitingTask>, Vec<Entry>), ActorProcessingErr> {
+    fn outstanding(&self, store: &ShardStore) -> Result<Outstanding, ActorProcessingErr> {
         let mut open = Vec::new();
         store.open_steps(|step| {
             open.push(step);
             std::ops::ControlFlow::Continue(())
         })?;
         let (mut waiting, mut leases) = (Vec::new(), Vec::new());
-        for OpenStep { uid, namespace, run_id, digest, step, state } in open {
+        for OpenStep { uid, namespace, run_id, digest, paused, step, state } in open {
             let key = RunKey::new(&namespace, &run_id);
-            match (state.status, state.lease) {
-                (StepStatus::Queued, _) => waiting.push(WaitingTask {
-                    shard: self.shard,
-                    key,
-                    uid,
-                    step,
-                    queue: state.queue,
-                    priority: state.priority,
-                    deadline: state.schedule_deadline,
-                    expires_at: state.schedule_deadline,
-                }),
+            // A plan that can't be used is a fault of one run, not of the shard.
+            let plan = match self.context.plans.get(store, &digest) {
+                Ok(plan) => Some(plan),
+                Err(error @ PlanError::Store(_)) => return Err(error.into()),
+                Err(error) => {
+                    tracing::error!(run = %key, %error, "the plan of a run can't be used");
+                    None
+                }
+            };
+            let dispatcher = &self.context.dispatcher;
+            let info = || store.run_info(uid).ok().flatten().map(std::borrow::Cow::Owned);
+            match (state.status, &state.lease) {
+                // It stands in its queue again when the run is resumed.
+                (StepStatus::Queued, _) if paused => {}
+                (StepStatus::Queued, _) => {
+                    let place = super::task::Place { shard: self.shard, key, uid, step };
+                    waiting.push(super::task::waiting(dispatcher, plan.as_deref(), place, &state, info));
+                }
                 (StepStatus::Leased, Some(lease)) => {
-                    // A plan that can't be used is a fault of one run, not of the shard.
-                    let heartbeat = match self.context.plans.get(store, &digest) {
-                        Ok(plan) => super::task::heartbeat_timeout(&plan, &step),
-                        Err(error @ PlanError::Store(_)) => return Err(error.into()),
-                        Err(error) => {
-                            tracing::error!(run = %key, %error, "the plan of a run can't be used");
-                            None
-                        }
-                    };
+                    let heartbeat = plan.as_deref().and_then(|plan| super::task::heartbeat_timeout(plan, &step));
+                    let limits = super::task::limits(dispatcher, plan.as_deref(), &step, &state, info);
+                    let (duration, deadline) = (Duration::from_millis(lease.duration.0), lease.attempt_deadline);
                     let attempt = quorus_engine::AttemptRef { step, attempt: state.attempt, token: lease.token };
                     let name = LeaseName { shard: self.shard, key, uid, attempt };
-                    let duration = Duration::from_millis(lease.duration.0);
-                    leases.push(Entry::new(name, state.worker.unwrap_or_default(), duration, lease.attempt_deadline, heartbeat));
+                    leases.push((Entry::new(name, state.worker.unwrap_or_default(), duration, deadline, heartbeat), limits));
                 }
                 (status, _) => return Err(format!("step {step} of run {uid} is listed as open, but is {status:?}").into()),
             }
@@ -250,6 +272,7 @@ impl ShardState {
             led: open.led.clone(),
             proposer: open.proposer.clone(),
             timers: open.timers.clone(),
+            owing: open.owing.clone(),
             store: ShardStore::new(self.context.disk.clone(), self.shard),
             context: self.context.clone(),
         };
@@ -275,7 +298,7 @@ impl ShardState {
 
     async fn stopped(&mut self, myself: &ActorRef<ShardMessage>, actor: ActorId) -> Result<(), ActorProcessingErr> {
         let Some(key) = self.runs.remove(&actor) else {
-            return Err("the shard's timers stopped".into());
+            return Err("the shard's timers or its courier stopped".into());
         };
         metrics::gauge!(names::RUN_ACTORS).decrement(1.0);
         let forgotten = self.open.as_ref().is_none_or(|open| open.led.forget(&key));

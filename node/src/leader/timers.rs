@@ -14,15 +14,16 @@ use quorus_engine::{Command, Millis, TimerKind, Timestamp};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::time::Instant;
 
-use super::{Ask, LedShard, Reply, Request, RunKey};
+use super::{
+    Ask, LedShard, Reply, Request, RunKey,
+    due::{Cursor, End, PAGE},
+};
 use crate::{
     clock::Clock,
     dispatch::Dispatcher,
     store::{ShardStore, Timer},
 };
 
-/// Timers looked at in one go; more are smoothed over the next ones.
-const FIRED_AT_ONCE: usize = 500;
 /// A timer whose command has been sent is sent again after this time if it is still there.
 const FIRE_AGAIN: Duration = Duration::from_secs(5);
 /// Timers of this leadership that are remembered as such. Those beyond, the ones due last, are taken for somebody else's and fire a bit late.
@@ -31,6 +32,8 @@ const OWN_MAX: usize = 10_000;
 const NO_QUORUM_PAUSE: Duration = Duration::from_millis(500);
 /// Pause between two full goes, so that catching up after a failover leaves room for other work.
 const CATCH_UP_PAUSE: Duration = Duration::from_millis(20);
+/// Pause before beginning again with timers of which so many have to wait that one go does not come to the end of them.
+const WRAP_PAUSE: Duration = Duration::from_millis(200);
 
 /// The actor.
 pub(crate) struct Timers;
@@ -58,6 +61,8 @@ pub(crate) struct TimersState {
     fired: BTreeMap<Timer, Instant>,
     /// Timers that this leadership armed with its own clock.
     own: BTreeSet<Timer>,
+    /// Where the next go begins.
+    cursor: Cursor,
     /// Number of the last sleep: earlier ones are void.
     sleep: u64,
     /// When the current sleep ends.
@@ -81,7 +86,7 @@ impl Actor for Timers {
 
     async fn pre_start(&self, myself: ActorRef<TimerMessage>, with: TimersArguments) -> Result<TimersState, ActorProcessingErr> {
         myself.cast(TimerMessage::Look(0))?;
-        Ok(TimersState { with, fired: BTreeMap::new(), own: BTreeSet::new(), sleep: 0, wakes_at: None, sleeper: None })
+        Ok(TimersState { with, fired: BTreeMap::new(), own: BTreeSet::new(), cursor: Cursor::default(), sleep: 0, wakes_at: None, sleeper: None })
     }
 
     async fn handle(
@@ -127,35 +132,46 @@ impl TimersState {
         }
         let mut next: Option<Duration> = None;
         let mut sooner = |left: Duration| next = Some(next.map_or(left, |next| next.min(left)));
-        let due = self.with.store.timers_due(wall, FIRED_AT_ONCE + self.fired.len())?;
-        let full = due.len() >= FIRED_AT_ONCE;
-        for entry in due {
-            let timer = entry.timer;
-            let left = self.left(&timer);
-            if left > Duration::ZERO {
-                sooner(left);
-                continue;
-            }
-            if let Some(until) = self.with.dispatcher.inherited_until(timer.uid).filter(|until| *until > now && ends_attempts(timer.kind)) {
-                sooner(until - now);
-                continue;
-            }
-            if let Some(again) = self.fired.get(&timer) {
-                sooner(*again - now);
-                continue;
-            }
+        let mut cursor = std::mem::take(&mut self.cursor);
+        let (store, fired) = (self.with.store.clone(), &self.fired);
+        let gone = cursor.go(
+            |after| store.timers_after(after, wall, PAGE),
+            |timer| {
+                let left = self.left(timer);
+                let inherited = || self.with.dispatcher.inherited_until(timer.uid).filter(|_| ends_attempts(timer.kind));
+                let waits_until = fired.get(timer).copied().or_else(inherited).filter(|until| *until > now);
+                waits_until.map(|until| until - now).or_else(|| Some(left).filter(|left| *left > Duration::ZERO))
+            },
+        );
+        self.cursor = cursor;
+        let gone = gone?;
+        if !gone.due.is_empty() {
             sooner(FIRE_AGAIN);
-            let command = Command::FireTimer { step: timer.step.clone(), kind: timer.kind, due: timer.due };
-            let request = Request { uid: Some(timer.uid), ask: Ask::Command(command), credit: None, reply: Reply::nobody(), permit: None };
-            self.with.led.deliver(&RunKey::new(&entry.namespace, &entry.run_id), request);
-            self.fired.insert(timer, now + FIRE_AGAIN);
         }
-        if full {
-            sooner(CATCH_UP_PAUSE);
-        } else if let Some(timer) = self.with.store.next_timer_after(wall)? {
-            sooner(self.left(&timer));
+        for entry in gone.due {
+            self.fire(&RunKey::new(&entry.namespace, &entry.run_id), entry.timer, now);
+        }
+        if let Some(left) = gone.next {
+            sooner(left);
+        }
+        match gone.end {
+            End::More => sooner(CATCH_UP_PAUSE),
+            // What this go did not look at may be due.
+            End::Last => sooner(WRAP_PAUSE),
+            End::All => {
+                if let Some(timer) = self.with.store.next_timer_after(wall)? {
+                    sooner(self.left(&timer));
+                }
+            }
         }
         Ok(next)
+    }
+
+    fn fire(&mut self, key: &RunKey, timer: Timer, now: Instant) {
+        let command = Command::FireTimer { step: timer.step.clone(), kind: timer.kind, due: timer.due };
+        let request = Request { uid: Some(timer.uid), ask: Ask::Command(command), credit: None, reply: Reply::nobody(), permit: None };
+        self.with.led.deliver(key, request);
+        self.fired.insert(timer, now + FIRE_AGAIN);
     }
 
     /// How long until a timer may fire on this node's clock.
@@ -194,7 +210,7 @@ impl TimersState {
 /// True for timers that cut a live attempt.
 fn ends_attempts(kind: TimerKind) -> bool {
     match kind {
-        TimerKind::RunTimeout | TimerKind::StepTimeout | TimerKind::CancelGrace => true,
-        TimerKind::Due => false,
+        TimerKind::RunTimeout | TimerKind::StepTimeout | TimerKind::CancelGrace | TimerKind::CompensationTimeout => true,
+        TimerKind::Due | TimerKind::SlotTimeout => false,
     }
 }

@@ -10,40 +10,67 @@ use quorus_raft::{
     disk::{Batch, Table},
 };
 
-use crate::store::{Timer, open, timer};
+use crate::store::{
+    Timer, open,
+    place::{self, Places},
+    timer,
+};
 
 /// Each has its place in [`StepIndex::timers`].
 const STEP_TIMERS: [TimerKind; 3] = [TimerKind::Due, TimerKind::StepTimeout, TimerKind::CancelGrace];
+
+/// Each has its place in [`HeadIndex::timers`].
+const RUN_TIMERS: [TimerKind; 3] = [TimerKind::RunTimeout, TimerKind::CompensationTimeout, TimerKind::SlotTimeout];
+
+/// The index entries of a run itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct HeadIndex {
+    /// Owes something to others.
+    owes: bool,
+    timers: [Option<Timestamp>; RUN_TIMERS.len()],
+}
+
+impl HeadIndex {
+    pub(super) fn of(head: &RunHead) -> Self {
+        Self { owes: head.owes().next().is_some(), timers: places_of(RUN_TIMERS, head.timers()) }
+    }
+
+    /// Makes the indexes follow a run from `self` to `after`.
+    pub(super) fn write(self, after: Self, group: GroupId, uid: RunUid, batch: &mut Batch) {
+        move_place(place::key(group, Places::Owed, uid, None), self.owes, after.owes, batch);
+        for ((kind, before), after) in RUN_TIMERS.into_iter().zip(self.timers).zip(after.timers) {
+            move_timer(group, uid, kind, None, before, after, batch);
+        }
+    }
+}
 
 /// The index entries of a step.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct StepIndex {
     /// Queued or leased.
     open: bool,
+    /// Waits for a signal or for people.
+    awaiting: bool,
+    /// Owes something to others.
+    owes: bool,
     timers: [Option<Timestamp>; STEP_TIMERS.len()],
 }
 
 impl StepIndex {
     pub(super) fn of(step: &StepState) -> Self {
-        let mut timers = [None; STEP_TIMERS.len()];
-        for (kind, due) in step.timers() {
-            if let Some(place) = STEP_TIMERS.iter().position(|known| *known == kind) {
-                timers[place] = Some(due);
-            }
+        Self {
+            open: is_open(step),
+            awaiting: step.status == StepStatus::Awaiting,
+            owes: step.owes().is_some(),
+            timers: places_of(STEP_TIMERS, step.timers()),
         }
-        Self { open: is_open(step), timers }
     }
 
     /// Makes the indexes follow a step from `self` to `after`.
     pub(super) fn write(self, after: Self, group: GroupId, uid: RunUid, step: &StepId, batch: &mut Batch) {
-        if self.open != after.open {
-            let key = open::key(group, uid, step);
-            if after.open {
-                batch.put(Table::State, key, Bytes::new());
-            } else {
-                batch.delete(Table::State, key);
-            }
-        }
+        move_place(open::key(group, uid, step), self.open, after.open, batch);
+        move_place(place::key(group, Places::Awaiting, uid, Some(step)), self.awaiting, after.awaiting, batch);
+        move_place(place::key(group, Places::Owed, uid, Some(step)), self.owes, after.owes, batch);
         for ((kind, before), after) in STEP_TIMERS.into_iter().zip(self.timers).zip(after.timers) {
             move_timer(group, uid, kind, Some(step), before, after, batch);
         }
@@ -55,13 +82,28 @@ pub(super) fn is_open(step: &StepState) -> bool {
     matches!(step.status, StepStatus::Queued | StepStatus::Leased)
 }
 
-/// The timer of a run itself.
-pub(super) fn run_timer(head: &RunHead) -> Option<Timestamp> {
-    head.timer().map(|(_, due)| due)
+/// Timers in the places of their kinds.
+fn places_of<const N: usize>(kinds: [TimerKind; N], timers: impl Iterator<Item = (TimerKind, Timestamp)>) -> [Option<Timestamp>; N] {
+    let mut places = [None; N];
+    for (kind, due) in timers {
+        if let Some(place) = kinds.iter().position(|known| *known == kind) {
+            places[place] = Some(due);
+        }
+    }
+    places
+}
+
+/// Makes an index without values follow from being there or not.
+fn move_place(key: Bytes, before: bool, after: bool, batch: &mut Batch) {
+    match (before, after) {
+        (false, true) => batch.put(Table::State, key, Bytes::new()),
+        (true, false) => batch.delete(Table::State, key),
+        (true, true) | (false, false) => {}
+    }
 }
 
 /// Makes the timer index follow a timer from one time to another.
-pub(super) fn move_timer(
+fn move_timer(
     group: GroupId,
     uid: RunUid,
     kind: TimerKind,

@@ -13,7 +13,7 @@ use quorus_raft::disk::{Batch, Table};
 use super::{
     BatchAnswer, RunChange,
     cache::RunCache,
-    requests::Requests,
+    requests::{NewRequest, Requests},
     run::{Folding, RunSlot, write_info},
 };
 use crate::{
@@ -106,7 +106,8 @@ impl<'a> Overlay<'a> {
         self.batch.put(Table::State, key.clone(), id::encode(uid));
         self.ids.insert(key, uid);
         write_info(self.store.group(), info, self.batch);
-        self.requests.started(self.store, info, events[0].time)?;
+        let RunInfo { namespace, run_id, request_id, .. } = info;
+        self.requests.remember(self.store, &NewRequest { namespace, run_id, request_id, uid, time: events[0].time })?;
         self.runs.insert(uid, Some(RunSlot::new(info)));
         self.fold_events(uid, decision, &events)?;
         Ok(BatchAnswer::Applied)
@@ -131,7 +132,16 @@ impl<'a> Overlay<'a> {
     fn fold_events(&mut self, uid: RunUid, decision: log::RunBatch, events: &[Event]) -> Result<(), StoreError> {
         let Some(Some(slot)) = self.runs.get_mut(&uid) else { return Err(StoreError::Missing { what: "head", uid }) };
         for event in events {
+            if matches!(event.kind, EventKind::RunReopened { .. }) {
+                slot.reopened(self.store.group(), self.batch);
+            }
             fold(&mut Folding { store: self.store, slot }, event)?;
+        }
+        let log::RunBatch { namespace, run_id, request_ids, .. } = &decision;
+        if let Some(time) = events.first().map(|event| event.time) {
+            for request_id in request_ids {
+                self.requests.remember(self.store, &NewRequest { namespace, run_id, request_id, uid, time })?;
+            }
         }
         if slot.head.seq > decision.expected_seq {
             let key = history::key(self.store.group(), uid, slot.head.seq);

@@ -3,19 +3,19 @@
 //! Between apply calls it waits in the cache, with the steps that are likely to change next. What it holds always equals the disk, except within an
 //! apply call.
 
-use std::collections::{HashMap, HashSet, hash_map::Entry};
+use std::collections::{BTreeMap, HashMap, HashSet, btree_map, hash_map::Entry};
 
 use bytes::Bytes;
-use quorus_engine::{Payload, RunHead, RunInfo, RunStatus, RunUid, StateMut, StepId, StepState, TimerKind, Timestamp};
+use quorus_engine::{Payload, RunHead, RunInfo, RunStatus, RunUid, SignalKey, SignalState, StateMut, StepId, StepState};
 use quorus_raft::{
     GroupId,
     disk::{Batch, Table},
 };
 
-use super::index::{self, StepIndex};
+use super::index::{HeadIndex, StepIndex};
 use crate::{
     codec,
-    store::{ShardStore, StoreError, head, info, list, payload, payload::Which, step},
+    store::{ShardStore, StoreError, head, info, list, payload, payload::Which, signal, step},
 };
 
 /// A step with more payload than this is not kept between apply calls: a cache counts entries, and large ones would make it large.
@@ -37,6 +37,8 @@ pub(super) struct RunSlot {
     steps: HashMap<StepId, Box<StepSlot>>,
     /// Keys of `steps` that differ from the disk, each once.
     touched: Vec<StepId>,
+    /// Signals that differ from the disk. Not kept between apply calls: a signal changes twice at most.
+    signals: BTreeMap<SignalKey, SignalState>,
     /// All steps that have an entry, if that is known: then one that is not among them need not be looked for on the disk.
     known: Option<HashSet<StepId>>,
 }
@@ -45,7 +47,7 @@ pub(super) struct RunSlot {
 struct StoredHead {
     /// `None` before the start.
     status: Option<RunStatus>,
-    timer: Option<Timestamp>,
+    index: HeadIndex,
     has_output: bool,
 }
 
@@ -67,6 +69,7 @@ impl RunSlot {
             listing: Some((info.namespace.clone(), info.workflow.clone())),
             steps: HashMap::new(),
             touched: Vec::new(),
+            signals: BTreeMap::new(),
             known: Some(HashSet::new()),
         }
     }
@@ -74,8 +77,18 @@ impl RunSlot {
     /// Reads a run's head; `None` if there is no such run.
     pub(super) fn load(store: &ShardStore, uid: RunUid) -> Result<Option<Self>, StoreError> {
         let Some((head, has_output)) = head::get(store.disk(), store.group(), uid)? else { return Ok(None) };
-        let stored = StoredHead { status: Some(head.status), timer: index::run_timer(&head), has_output };
-        Ok(Some(Self { uid, head, stored, head_touched: false, listing: None, steps: HashMap::new(), touched: Vec::new(), known: None }))
+        let stored = StoredHead { status: Some(head.status), index: HeadIndex::of(&head), has_output };
+        Ok(Some(Self {
+            uid,
+            head,
+            stored,
+            head_touched: false,
+            listing: None,
+            steps: HashMap::new(),
+            touched: Vec::new(),
+            signals: BTreeMap::new(),
+            known: None,
+        }))
     }
 
     /// How much it counts in the cache: a head or a step is 1, a remembered name less.
@@ -86,6 +99,13 @@ impl RunSlot {
     /// Forgets the steps, to weigh less.
     pub(super) fn forget_steps(&mut self) {
         self.steps.clear();
+    }
+
+    /// The run goes on after its end: what it returned counts no more.
+    pub(super) fn reopened(&mut self, group: GroupId, batch: &mut Batch) {
+        if std::mem::take(&mut self.stored.has_output) {
+            batch.delete(Table::State, payload::key(group, self.uid, Which::Output));
+        }
     }
 
     /// Worth keeping between apply calls: small, and not at its end.
@@ -99,6 +119,9 @@ impl RunSlot {
         if self.head_touched {
             self.write_head(store, batch)?;
             self.head_touched = false;
+        }
+        for (key, state) in std::mem::take(&mut self.signals) {
+            batch.put(Table::State, signal::key(group, self.uid, &key), codec::encode_signal(&state));
         }
         for id in std::mem::take(&mut self.touched) {
             let Some(slot) = self.steps.get_mut(&id) else { continue };
@@ -121,9 +144,9 @@ impl RunSlot {
             self.stored.has_output = true;
         }
         batch.put(Table::State, head::key(group, self.uid), codec::encode_head(&self.head, self.stored.has_output));
-        let timer = index::run_timer(&self.head);
-        index::move_timer(group, self.uid, TimerKind::RunTimeout, None, self.stored.timer, timer, batch);
-        self.stored.timer = timer;
+        let index = HeadIndex::of(&self.head);
+        self.stored.index.write(index, group, self.uid, batch);
+        self.stored.index = index;
         if self.stored.status != Some(self.head.status) {
             let (namespace, workflow) = match self.listing.take() {
                 Some(listing) => listing,
@@ -178,6 +201,17 @@ impl StateMut for Folding<'_> {
         }
         Ok(&mut slot.state)
     }
+
+    fn signal(&mut self, key: &SignalKey) -> Result<&mut SignalState, StoreError> {
+        let RunSlot { uid, signals, .. } = &mut *self.slot;
+        Ok(match signals.entry(key.clone()) {
+            btree_map::Entry::Occupied(entry) => entry.into_mut(),
+            btree_map::Entry::Vacant(entry) => {
+                let stored = signal::get(self.store.disk(), self.store.group(), *uid, key)?;
+                entry.insert(stored.unwrap_or_default())
+            }
+        })
+    }
 }
 
 /// Writes what never changes about a run that is being started.
@@ -192,7 +226,8 @@ pub(super) fn write_info(group: GroupId, run: &RunInfo, batch: &mut Batch) {
 /// are too large to be worth it.
 fn detach(step: &mut StepState) -> bool {
     let details = step.failure.as_mut().and_then(|failure| failure.details.as_mut());
-    let payloads = [step.input.as_mut(), step.checkpoint.as_mut(), step.output.as_mut(), details];
+    let of_scope = step.scope.as_mut().and_then(|scope| scope.failure.as_mut()).and_then(|failure| failure.details.as_mut());
+    let payloads = [step.input.as_mut(), step.checkpoint.as_mut(), step.output.as_mut(), details, of_scope];
     let mut bytes = 0;
     for payload in payloads.into_iter().flatten() {
         bytes += payload.data.len();

@@ -32,6 +32,12 @@ pub(crate) enum Family {
     Timer = b'T',
     /// Queued and leased steps.
     Open = b'O',
+    /// What is owed to others.
+    Owed = b'X',
+    /// Steps that wait for a signal or for people.
+    Awaiting = b'A',
+    /// Signals that runs received.
+    Signal = b'G',
     /// Runs, newest first.
     List = b'I',
     /// Requests that started runs.
@@ -48,6 +54,20 @@ pub(crate) enum Family {
     WorkflowVersion = b'W',
     /// Group 0: index of the last applied entry.
     Revision = b'V',
+    /// Group 0: concurrency keys that are held.
+    SlotKey = b'k',
+    /// Group 0: holders of a concurrency key, and who waits for it.
+    SlotPlace = b'e',
+    /// Group 0: where a run stands with its concurrency key.
+    SlotClaim = b'c',
+    /// Group 0: claims that are over, oldest first.
+    SlotEnded = b'z',
+    /// Group 0: limits.
+    Limit = b'l',
+    /// Group 0: queues that are paused.
+    PausedQueue = b'p',
+    /// Group 0: workers that are drained.
+    DrainedWorker = b'w',
 }
 
 /// Builds a key.

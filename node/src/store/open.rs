@@ -10,7 +10,7 @@ use quorus_engine::{RunUid, StepId, StepState};
 use quorus_raft::GroupId;
 
 use super::{
-    StoreError, info,
+    StoreError, digest, head, info,
     key::{Family, KeyReader, KeyWriter},
     reader::Reader,
     step,
@@ -27,6 +27,8 @@ pub struct OpenStep {
     pub run_id: String,
     /// Digest of the definition that the run's plan is made from.
     pub digest: [u8; 32],
+    /// The run is paused: no new attempts.
+    pub paused: bool,
     /// Which step.
     pub step: StepId,
     /// Where it stands.
@@ -54,16 +56,21 @@ pub(crate) fn visit(
     group: GroupId,
     mut visit: impl FnMut(OpenStep) -> ControlFlow<()>,
 ) -> Result<(), StoreError> {
-    let mut run: Option<quorus_engine::RunInfo> = None;
+    let mut run: Option<(quorus_engine::RunInfo, [u8; 32], bool)> = None;
     reader.visit(&range(group), |key, _| {
         let (uid, id) = parse(key)?;
-        let info = match run.take() {
-            Some(info) if info.uid == uid => info,
-            _ => info::get(reader, group, uid)?.ok_or(StoreError::Missing { what: "info", uid })?,
+        let (info, digest, paused) = match run.take() {
+            Some((info, digest, paused)) if info.uid == uid => (info, digest, paused),
+            _ => {
+                let info = info::get(reader, group, uid)?.ok_or(StoreError::Missing { what: "info", uid })?;
+                let (head, _) = head::get(reader, group, uid)?.ok_or(StoreError::Missing { what: "head", uid })?;
+                let digest = *digest(&info, &head);
+                (info, digest, head.paused_by.is_some())
+            }
         };
         let state = step::get(reader, group, uid, &id)?.ok_or(StoreError::Missing { what: "step", uid })?;
-        let open = OpenStep { uid, namespace: info.namespace.clone(), run_id: info.run_id.clone(), digest: info.digest, step: id, state };
-        run = Some(info);
+        let open = OpenStep { uid, namespace: info.namespace.clone(), run_id: info.run_id.clone(), digest, paused, step: id, state };
+        run = Some((info, digest, paused));
         Ok(visit(open))
     })
 }

@@ -1,8 +1,10 @@
-//! Requests that started runs, so that a repeated one gets the same run.
+//! Requests that started or changed runs, so that a repeated one gets the same run and changes nothing.
 //!
 //! `[group]'Q'[namespace 0][run id 0][request id]` -> `log.RequestEntry`, and the same by age for the purge:
 //! `[group]'q'[time][namespace 0][run id 0][request id]` -> nothing. Written by each start, kept for 7 days of recorded time (also when the run is
-//! gone or its id reused), then purged a few at a time by later starts: no clock is read, so every replica purges the same.
+//! gone or its id reused), then purged a few at a time by later requests: no clock is read, so every replica purges the same.
+//!
+//! The request id of a start is as the client gave it; that of a change has its method in front, see [`id_of_change`].
 
 use bytes::Bytes;
 use prost::Message;
@@ -20,10 +22,18 @@ use crate::codec;
 /// How long a request is remembered: what the API promises.
 pub const REQUEST_KEPT: Millis = Millis(7 * 24 * 60 * 60 * 1000);
 
-/// A request that started a run.
+/// Begins the ids of changes: no request id of a start may begin with it.
+pub const CHANGE_MARK: char = '\u{1}';
+
+/// The request id of a change as it is remembered: the same id may be used for requests of different methods.
+pub fn id_of_change(method: &str, request_id: &str) -> String {
+    format!("{CHANGE_MARK}{method}{CHANGE_MARK}{request_id}")
+}
+
+/// A request that started or changed a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Request {
-    /// The run that it started.
+    /// The run that it started or changed.
     pub uid: RunUid,
     /// When.
     pub time: Timestamp,

@@ -6,15 +6,19 @@
 use std::{collections::BTreeMap, ops::ControlFlow, sync::Arc};
 
 use bytes::Bytes;
-use quorus_engine::{Event, RunHead, RunInfo, RunUid, StepId, StepState, Timestamp};
+use quorus_engine::{Event, RunHead, RunInfo, RunUid, SignalKey, SignalState, StepId, StepState, Timestamp};
 use quorus_raft::{
     GroupId,
     disk::{Disk, View},
 };
 
 use super::{
-    Epoch, OpenStep, Request, RunCursor, RunFilter, RunPage, RunSummary, StoreError, Timer, TimerEntry, definition, epoch, head, history,
-    id, info, list, open, payload, payload::Which, reader::Reader, request, step, timer,
+    Epoch, OpenStep, PlaceEntry, Request, RunCursor, RunFilter, RunPage, RunPlace, RunSummary, StoreError, Timer, TimerEntry, definition,
+    epoch, head, history, id, info, list, open, payload,
+    payload::Which,
+    place::{self, Places},
+    reader::Reader,
+    request, signal, step, timer,
 };
 
 /// Reads the state of one shard. Cheap to clone.
@@ -33,6 +37,20 @@ pub struct LoadedRun {
     pub head: RunHead,
     /// The steps that have an entry.
     pub steps: BTreeMap<StepId, StepState>,
+    /// The signals that it received.
+    pub signals: BTreeMap<SignalKey, SignalState>,
+}
+
+impl LoadedRun {
+    /// Digest of the definition that the run's plan is made from.
+    pub fn digest(&self) -> &[u8; 32] {
+        digest(&self.info, &self.head)
+    }
+}
+
+/// Digest of the definition that a run's plan is made from: of the version that it was started with, unless it goes on with another.
+pub fn digest<'a>(info: &'a RunInfo, head: &'a RunHead) -> &'a [u8; 32] {
+    head.migrated.as_ref().map_or(&info.digest, |migrated| &migrated.digest)
 }
 
 impl ShardStore {
@@ -103,7 +121,24 @@ impl ShardStore {
         let Some(head) = read_head(&*view, self.group, uid)? else { return Ok(None) };
         let info = read_info(&*view, self.group, uid)?.ok_or(StoreError::Missing { what: "info", uid })?;
         let steps = step::all(&*view, self.group, uid)?;
-        Ok(Some(LoadedRun { info, head, steps }))
+        let signals = signal::all(&*view, self.group, uid)?;
+        Ok(Some(LoadedRun { info, head, steps, signals }))
+    }
+
+    /// At most `limit` places that owe something to others and come after `after`, run by run.
+    ///
+    /// # Errors
+    /// If the disk fails, or holds what this version can't read.
+    pub fn owed_after(&self, after: Option<&RunPlace>, limit: usize) -> Result<Vec<PlaceEntry>, StoreError> {
+        place::page(&*self.view(), self.group, Places::Owed, after, limit)
+    }
+
+    /// At most `limit` steps that wait for a signal or for people and come after `after`, run by run.
+    ///
+    /// # Errors
+    /// If the disk fails, or holds what this version can't read.
+    pub fn awaiting_after(&self, after: Option<&RunPlace>, limit: usize) -> Result<Vec<PlaceEntry>, StoreError> {
+        place::page(&*self.view(), self.group, Places::Awaiting, after, limit)
     }
 
     /// The run that a request started, if it is remembered.
@@ -122,15 +157,7 @@ impl ShardStore {
         history::page(self.disk(), self.group, uid, from_sequence, limit)
     }
 
-    /// At most `limit` timers that are due at `until` or before, earliest first.
-    ///
-    /// # Errors
-    /// If the disk fails, or holds what this version can't read.
-    pub fn timers_due(&self, until: Timestamp, limit: usize) -> Result<Vec<TimerEntry>, StoreError> {
-        self.timers_after(None, until, limit)
-    }
-
-    /// The same, but only those that come after `after`: to go on behind timers that are being fired.
+    /// At most `limit` timers that are due at `until` or before and come after `after`, earliest first.
     ///
     /// # Errors
     /// If the disk fails, or holds what this version can't read.

@@ -114,6 +114,8 @@ fn kind_to_byte(kind: TimerKind) -> u8 {
         TimerKind::Due => 2,
         TimerKind::StepTimeout => 3,
         TimerKind::CancelGrace => 4,
+        TimerKind::CompensationTimeout => 5,
+        TimerKind::SlotTimeout => 6,
     }
 }
 
@@ -123,6 +125,8 @@ fn kind_from_byte(byte: u8) -> Result<TimerKind, StoreError> {
         2 => Ok(TimerKind::Due),
         3 => Ok(TimerKind::StepTimeout),
         4 => Ok(TimerKind::CancelGrace),
+        5 => Ok(TimerKind::CompensationTimeout),
+        6 => Ok(TimerKind::SlotTimeout),
         _ => Err(CodecError::UnknownValue { what: "timer kind", value: byte.into() }.into()),
     }
 }
@@ -135,7 +139,7 @@ mod tests {
 
     fn timer() -> impl Strategy<Value = Timer> {
         use TimerKind::*;
-        let kind = prop::sample::select(vec![RunTimeout, Due, StepTimeout, CancelGrace]);
+        let kind = prop::sample::select(vec![RunTimeout, Due, StepTimeout, CancelGrace, CompensationTimeout, SlotTimeout]);
         (any::<i64>(), any::<u128>(), kind, proptest::option::of("[a-z][a-z0-9_]{0,5}")).prop_map(|(due, uid, kind, step)| Timer {
             due: Timestamp(due),
             uid: RunUid(uid),

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use quorus_engine::{Principal, Timestamp};
 use quorus_raft::{Index, NodeId};
 
-use super::ClusterInfo;
+use super::{ClusterInfo, FlowAnswer, FlowCommand};
 use crate::codec::{self, CodecError};
 
 /// What the system group is told.
@@ -43,6 +43,8 @@ pub enum SystemCommand {
         /// Its data folder's incarnation.
         incarnation: String,
     },
+    /// About flow control.
+    Flow(FlowCommand),
 }
 
 /// What the system group answers.
@@ -66,6 +68,8 @@ pub enum SystemAnswer {
     },
     /// To `UpdateNodeAddress`.
     NodeAddress(AddressVerdict),
+    /// To `Flow`.
+    Flow(FlowAnswer),
 }
 
 /// Which version is in force.

@@ -12,10 +12,12 @@
 //! | `cluster` | `[0]'C'` | `log.Cluster` |
 //! | `workflow` | `[0]'L'[namespace 0][name]` | `log.StoredWorkflow`, kept after a deletion |
 //! | `workflow` | `[0]'W'[namespace 0][name 0][version u64]` | `log.StoredWorkflowVersion`, until deleted |
+//! | flow control | see [`flow`] | |
 //! | `revision` | `[0]'V'` | index of the last applied command, u64 |
 
 mod cluster;
 mod command;
+mod flow;
 mod overlay;
 mod replica;
 mod revision;
@@ -27,9 +29,14 @@ mod tests;
 
 pub use cluster::{ClusterInfo, NodeInfo, PlacementInfo, ReplicaInfo};
 pub use command::{AddressVerdict, SystemAnswer, SystemCommand, WorkflowApplied};
+pub use flow::{
+    FlowAnswer, FlowCommand, FlowState, SlotAnswer, SlotConflict, SlotKey, SlotNews, SlotRun, SlotStanding, SlotStatus, SlotUse,
+    StoredLimit, Switch,
+};
+pub(crate) use flow::{answer_from_proto, answer_to_proto, command_from_proto, command_to_proto};
 pub use replica::SystemReplica;
 pub use store::{SystemStore, SystemView};
-pub use workflow::{WorkflowPage, WorkflowVersion};
+pub use workflow::{VersionPage, WorkflowPage, WorkflowVersion};
 
 /// The system group.
 pub const SYSTEM_GROUP: quorus_raft::GroupId = 0;

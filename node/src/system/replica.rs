@@ -7,7 +7,7 @@ use quorus_engine::{Principal, Timestamp};
 use quorus_raft::{ApplyError, Entry, Index, NodeId, StateMachine, disk::Batch};
 
 use super::{
-    AddressVerdict, ClusterInfo, SystemAnswer, SystemCommand, SystemStore, WorkflowApplied, WorkflowVersion, cluster,
+    AddressVerdict, ClusterInfo, SystemAnswer, SystemCommand, SystemStore, WorkflowApplied, WorkflowVersion, cluster, flow,
     overlay::Overlay,
     revision,
     workflow::{self, WorkflowName},
@@ -25,6 +25,7 @@ pub struct SystemReplica {
 struct Pending {
     cluster: Option<Arc<ClusterInfo>>,
     revision: Index,
+    flow: flow::Changes,
 }
 
 /// One command's place and time.
@@ -63,6 +64,9 @@ impl StateMachine for SystemReplica {
                 SystemCommand::UpdateNodeAddress { node, address, incarnation } => {
                     SystemAnswer::NodeAddress(update_address(&mut overlay, node, address, &incarnation, &mut pending)?)
                 }
+                SystemCommand::Flow(command) => {
+                    SystemAnswer::Flow(flow::apply(&mut overlay, at.index, at.time, command, &mut pending.flow)?)
+                }
             };
             answers.push(answer.encode());
             pending.revision = entry.index;
@@ -76,7 +80,8 @@ impl StateMachine for SystemReplica {
     }
 
     fn applied(&mut self, _index: Index) {
-        let Pending { cluster, revision } = std::mem::take(&mut self.pending);
+        let Pending { cluster, revision, flow } = std::mem::take(&mut self.pending);
+        self.store.publish_flow(flow);
         self.store.publish(cluster, revision);
     }
 

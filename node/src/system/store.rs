@@ -6,9 +6,15 @@
 use std::sync::Arc;
 
 use quorus_raft::{Index, disk::Disk};
-use tokio::sync::watch;
+use tokio::sync::{broadcast, watch};
 
-use super::{ClusterInfo, WorkflowPage, WorkflowVersion, cluster, revision, workflow};
+use quorus_engine::RunUid;
+
+use super::{
+    ClusterInfo, FlowState, SlotKey, SlotNews, SlotRun, SlotStanding, SlotUse, VersionPage, WorkflowPage, WorkflowVersion, cluster,
+    flow::{self, FlowFeed},
+    revision, workflow,
+};
 use crate::store::StoreError;
 
 /// Reads the state of the system group. Cheap to clone.
@@ -16,6 +22,7 @@ use crate::store::StoreError;
 pub struct SystemStore {
     disk: Arc<dyn Disk>,
     published: Arc<watch::Sender<SystemView>>,
+    flow: FlowFeed,
 }
 
 /// What is kept in memory.
@@ -34,7 +41,8 @@ impl SystemStore {
     /// If the disk fails, or holds what this version can't read.
     pub fn open(disk: Arc<dyn Disk>) -> Result<Self, StoreError> {
         let view = read_view(&*disk)?;
-        Ok(Self { disk, published: Arc::new(watch::Sender::new(view)) })
+        let flow = FlowFeed::new(FlowState::read(&*disk)?);
+        Ok(Self { disk, published: Arc::new(watch::Sender::new(view)), flow })
     }
 
     /// What is kept in memory, now.
@@ -73,6 +81,71 @@ impl SystemStore {
         workflow::page(&*self.disk.view(), namespace, after, limit)
     }
 
+    // --- Flow control.
+
+    /// Limits, paused queues and drained workers.
+    pub fn flow(&self) -> Arc<FlowState> {
+        self.flow.state()
+    }
+
+    /// Follows limits, paused queues and drained workers.
+    pub fn subscribe_flow(&self) -> watch::Receiver<Arc<FlowState>> {
+        self.flow.subscribe()
+    }
+
+    /// Follows grants of concurrency slots. What was granted before is read with [`SystemStore::slot_of`]; subscribe first, so that nothing is missed.
+    pub fn subscribe_slots(&self) -> broadcast::Receiver<SlotNews> {
+        self.flow.subscribe_slots()
+    }
+
+    /// Where a run stands with its concurrency key; `None` if it never asked, or if that was over long ago.
+    ///
+    /// # Errors
+    /// If the disk fails, or holds what this version can't read.
+    pub fn slot_of(&self, uid: RunUid) -> Result<Option<SlotStanding>, StoreError> {
+        flow::standing(&*self.disk.view(), uid)
+    }
+
+    /// The runs that hold a concurrency key, oldest first; at most `limit`.
+    ///
+    /// # Errors
+    /// If the disk fails, or holds what this version can't read.
+    pub fn slot_holders(&self, key: &SlotKey, limit: usize) -> Result<Vec<SlotRun>, StoreError> {
+        flow::line(&*self.disk.view(), key, false, limit)
+    }
+
+    /// The runs that wait for a concurrency key, first in line first; at most `limit`.
+    ///
+    /// # Errors
+    /// If the disk fails, or holds what this version can't read.
+    pub fn slot_waiters(&self, key: &SlotKey, limit: usize) -> Result<Vec<SlotRun>, StoreError> {
+        flow::line(&*self.disk.view(), key, true, limit)
+    }
+
+    /// Concurrency keys of a namespace (and a workflow, unless empty) that are in use, after `after`; at most `limit`.
+    ///
+    /// # Errors
+    /// If the disk fails, or holds what this version can't read.
+    pub fn slot_keys(&self, namespace: &str, workflow: &str, after: Option<&SlotKey>, limit: usize) -> Result<Vec<SlotUse>, StoreError> {
+        flow::keys(&*self.disk.view(), namespace, workflow, after, limit)
+    }
+
+    /// Tells what an apply changed.
+    pub(super) fn publish_flow(&self, changes: flow::Changes) {
+        if let Err(error) = self.flow.publish(changes, || FlowState::read(&*self.disk)) {
+            // The disk stops the node on its own; until then the old state stands.
+            tracing::error!(%error, "limits and switches can't be read");
+        }
+    }
+
+    /// At most `limit` versions of a workflow older than `before` (0: all), the newest first.
+    ///
+    /// # Errors
+    /// If the disk fails, or holds what this version can't read.
+    pub fn list_versions(&self, namespace: &str, name: &str, before: u64, limit: usize) -> Result<VersionPage, StoreError> {
+        workflow::versions(&*self.disk.view(), namespace, name, before, limit)
+    }
+
     pub(super) fn disk(&self) -> &dyn Disk {
         &*self.disk
     }
@@ -91,6 +164,7 @@ impl SystemStore {
 
     /// Reads everything again: the disk was changed by other hands.
     pub(super) fn reload(&self) -> Result<(), StoreError> {
+        self.flow.replaced(FlowState::read(&*self.disk)?);
         self.published.send_replace(read_view(&*self.disk)?);
         Ok(())
     }

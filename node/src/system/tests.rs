@@ -273,3 +273,22 @@ fn commands_and_state_keep_their_bytes() {
     let name = workflow::WorkflowName { latest_version: 3, latest_digest: Some([7; 32]), first_version: 2 };
     golden::check("system_workflow_name_v1", &workflow::encode_name(&name));
 }
+
+#[test]
+fn versions_are_listed_newest_first_in_pages() {
+    let mut group = Group::new();
+    for content in ["one", "two", "three"] {
+        group.apply_workflow("deploy", content);
+    }
+    let numbers = |page: &VersionPage| page.versions.iter().map(|version| version.version).collect::<Vec<_>>();
+    let first = group.store.list_versions("default", "deploy", 0, 2).unwrap();
+    assert_eq!((numbers(&first), first.next), (vec![3, 2], Some(2)));
+    let second = group.store.list_versions("default", "deploy", 2, 2).unwrap();
+    assert_eq!((numbers(&second), second.next), (vec![1], None));
+    assert_eq!(group.store.list_versions("default", "other", 0, 2).unwrap(), VersionPage::default());
+    group.apply(&[delete("deploy")]);
+    assert_eq!(group.store.list_versions("default", "deploy", 0, 2).unwrap(), VersionPage::default(), "deleted");
+    group.apply_workflow("deploy", "four");
+    let reborn = group.store.list_versions("default", "deploy", 0, 9).unwrap();
+    assert_eq!((numbers(&reborn), reborn.next), (vec![4], None), "numbers go on, what was deleted stays so");
+}

@@ -50,6 +50,15 @@ pub struct WorkflowPage {
     pub next: Option<String>,
 }
 
+/// A part of the list of a workflow's versions.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct VersionPage {
+    /// The newest first. Empty if there is no such workflow.
+    pub versions: Vec<WorkflowVersion>,
+    /// The next page begins before this version; `None` at the end.
+    pub next: Option<u64>,
+}
+
 /// What is known of a name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct WorkflowName {
@@ -164,5 +173,30 @@ pub(super) fn page(
         page.workflows.extend(get(reader, namespace, name, 0)?);
         Ok(ControlFlow::Continue(()))
     })?;
+    Ok(page)
+}
+
+/// At most `limit` versions older than `before` (0: all), the newest first. Each is read by its key: versions are numbered without gaps.
+pub(super) fn versions(
+    reader: &(impl Reader + ?Sized),
+    namespace: &str,
+    name: &str,
+    before: u64,
+    limit: usize,
+) -> Result<VersionPage, StoreError> {
+    let mut page = VersionPage::default();
+    let Some(known) = reader.read(&name_key(namespace, name))?.map(decode_name).transpose()? else { return Ok(page) };
+    if known.latest_digest.is_none() {
+        return Ok(page);
+    }
+    let mut number = if before == 0 { known.latest_version } else { known.latest_version.min(before - 1) };
+    while number >= known.first_version.max(1) {
+        if page.versions.len() == limit {
+            page.next = page.versions.last().map(|version| version.version);
+            break;
+        }
+        page.versions.extend(get(reader, namespace, name, number)?);
+        number -= 1;
+    }
     Ok(page)
 }

@@ -131,6 +131,26 @@ impl Cluster {
         std::fs::read_to_string(node.data.join("log")).unwrap_or_default()
     }
 
+    /// Everything that the nodes wrote to disk, logs included.
+    pub fn disks(&self) -> Vec<(PathBuf, Vec<u8>)> {
+        fn read(path: PathBuf, files: &mut Vec<(PathBuf, Vec<u8>)>) {
+            if path.is_dir() {
+                std::fs::read_dir(path).unwrap().for_each(|entry| read(entry.unwrap().path(), files));
+            } else if let Ok(bytes) = std::fs::read(&path) {
+                files.push((path, bytes));
+            }
+        }
+        let mut files = Vec::new();
+        self.nodes.iter().for_each(|node| read(node.data.clone(), &mut files));
+        files
+    }
+
+    /// What a node says about itself at `/metrics`.
+    pub async fn metrics(&self, id: u64) -> String {
+        let port = self.nodes.iter().find(|node| node.id == id).unwrap().http;
+        http_get(port, "/metrics").await.unwrap()
+    }
+
     pub fn endpoints(&self) -> Vec<String> {
         self.nodes.iter().map(|node| endpoint(node.grpc)).collect()
     }
@@ -188,14 +208,18 @@ fn endpoint(port: u16) -> String {
 }
 
 async fn http_ok(port: u16, path: &str) -> bool {
+    http_get(port, path).await.is_some_and(|answer| answer.starts_with("HTTP/1.1 200"))
+}
+
+async fn http_get(port: u16, path: &str) -> Option<String> {
     let ask = async {
         let mut stream = TcpStream::connect(("127.0.0.1", port)).await.ok()?;
         stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").as_bytes()).await.ok()?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.ok()?;
-        Some(answer.starts_with("HTTP/1.1 200"))
+        Some(answer)
     };
-    tokio::time::timeout(Duration::from_secs(2), ask).await.ok().flatten().unwrap_or(false)
+    tokio::time::timeout(Duration::from_secs(2), ask).await.ok().flatten()
 }
 
 /// Asks until there is an answer.

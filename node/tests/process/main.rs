@@ -3,8 +3,13 @@
 #![allow(clippy::unwrap_used, unreachable_pub, reason = "a test that can't go on says so by panicking")]
 
 mod basics;
+mod builtin;
+mod children;
 mod crashes;
+mod flow;
+mod definitions;
 mod harness;
 mod imported;
+mod lifecycle;
 mod outages;
 mod refusals;

@@ -112,7 +112,8 @@ fn preempted(task: &PlannedTask, state: &StepState) -> Option<Next> {
 
 /// Keeps the jitter of steps apart that are decided with the same chance.
 pub(super) fn salt(instance: &Instance<'_>, attempt: u32) -> u64 {
-    let items = instance.id.as_str().bytes().filter(u8::is_ascii_digit).fold(0_u64, |hash, digit| hash.wrapping_mul(31).wrapping_add(digit.into()));
+    let items =
+        instance.id.as_str().bytes().filter(u8::is_ascii_digit).fold(0_u64, |hash, digit| hash.wrapping_mul(31).wrapping_add(digit.into()));
     let items = if instance.id.is_plain() && instance.within().is_none() { 0 } else { items };
     ((instance.step.index as u64) << 32 | u64::from(attempt)) ^ items.wrapping_mul(0x9E37_79B9_7F4A_7C15)
 }

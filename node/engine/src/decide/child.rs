@@ -14,8 +14,10 @@ use crate::{
 
 /// The child was accepted. Hearing so again changes nothing.
 pub(super) fn started(decider: &mut Decider<'_, '_, '_>, step: &StepId, child: RunUid) -> Result<(), Rejection> {
-    let (_, known) = decider.child(step, child)?;
-    if !known.started && known.ended.is_none() {
+    let (instance, known) = decider.child(step, child)?;
+    // A step that has ended does not wait for it any more.
+    let waits = decider.draft.current(&instance).is_some_and(|state| state.status == StepStatus::Running);
+    if waits && !known.started && known.ended.is_none() {
         decider.push(EventKind::ChildStarted { step: step.clone() });
         decider.settle();
     }

@@ -4,7 +4,8 @@ use super::activate::output;
 use super::{Decider, End, backoff, permanent};
 use crate::run::{Instance, States, in_scope};
 use crate::{
-    EventKind, Failure, Millis, Payload, Phase, PlannedKind, PlannedRepeat, RetryPolicy, RunOn, ScopeState, StepId, StepStatus, failure_type,
+    EventKind, Failure, Millis, Payload, Phase, PlannedKind, PlannedRepeat, RetryPolicy, RunOn, ScopeState, StepId, StepStatus,
+    failure_type,
 };
 
 /// What becomes of a scope that failed.

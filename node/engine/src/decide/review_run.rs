@@ -1,7 +1,7 @@
 //! What follows in the run itself after something changed in it: which way it goes, and how it ends.
 
-use super::activate::output;
 use super::Decider;
+use super::activate::output;
 use crate::run::{Instance, States};
 use crate::{AttentionCause, EventKind, Failure, OnFailure, Payload, Phase, RunOn, RunStatus, StepId};
 

@@ -15,7 +15,8 @@ impl<'d> Decider<'_, 'd, '_> {
     /// For its first attempt, or again.
     pub(super) fn schedule(&mut self, instance: &Instance<'d>, task: &PlannedTask, first: FirstTime) {
         let (queue, wait) = self.queue(instance, task);
-        let worker = if self.draft.head().paused_by.is_some() { None } else { self.context.credits.take(queue) };
+        let paused = self.draft.head().paused_by.is_some();
+        let worker = if paused { None } else { self.context.credits.take_for(queue, instance.step, task) };
         match worker {
             Some(worker) => self.lease(instance, task, &worker, first),
             None => self.push(EventKind::StepQueued {

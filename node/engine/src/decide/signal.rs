@@ -7,9 +7,7 @@ use serde_json::{Value, json};
 
 use super::Decider;
 use crate::run::{Instance, View};
-use crate::{
-    EventKind, Failure, Payload, PlannedKind, PlannedSignal, Principal, Rejection, SIGNALS_UNREAD_MAX, SignalKey, Timestamp,
-};
+use crate::{EventKind, Failure, Payload, PlannedKind, PlannedSignal, Principal, Rejection, SIGNALS_UNREAD_MAX, SignalKey, Timestamp};
 
 /// A signal that was seen before changes nothing.
 pub(super) fn signal(
@@ -84,7 +82,8 @@ impl<'d> Decider<'_, 'd, '_> {
         let Some(condition) = &signal.matches else { return Ok(true) };
         let Some(received) = self.draft.signal(key) else { return Ok(false) };
         // What is no JSON can be waited for, not looked into.
-        let payload = self.draft.parse(received.payload.as_ref(), "the payload of the signal").map_or(Value::Null, |value| (*value).clone());
+        let payload =
+            self.draft.parse(received.payload.as_ref(), "the payload of the signal").map_or(Value::Null, |value| (*value).clone());
         let given = Some(Arc::new(json!({"id": received.id, "name": *key.name, "payload": payload})));
         condition.0.evaluate_bool(&View { given, ..self.draft.view(instance) }).map_err(|error| error.into_failure("signal.match"))
     }

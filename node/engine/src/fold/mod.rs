@@ -130,13 +130,8 @@ pub fn fold<S: StateMut>(state: &mut S, event: &Event) -> Result<(), S::Error> {
         EventKind::ChildRequested { step, attempt, child, run_id, workflow, version, input, step_deadline } => {
             let state = state.step(step)?;
             step::ready(state, event.time, input, *step_deadline);
-            let child = ChildState {
-                uid: *child,
-                run_id: run_id.clone(),
-                workflow: workflow.clone(),
-                version: *version,
-                ..ChildState::default()
-            };
+            let child =
+                ChildState { uid: *child, run_id: run_id.clone(), workflow: workflow.clone(), version: *version, ..ChildState::default() };
             scope::child_requested(state, event.time, *attempt, child);
         }
         EventKind::ChildCompensationRequested { step, child, run_id } => {

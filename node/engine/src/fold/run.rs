@@ -38,6 +38,8 @@ pub(super) fn ended(
     head.status = status;
     head.ended_at = Some(time);
     head.deadline = None;
+    head.compensation_deadline = None;
+    head.attention = None;
     head.output.clone_from(output);
     if failure.is_some() {
         head.failure.clone_from(failure);

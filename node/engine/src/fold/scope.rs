@@ -34,14 +34,8 @@ pub(super) fn retried(state: &mut StepState, failure: &Failure, retry_at: Timest
 /// What late reports are compared with stays.
 pub(super) fn step_reopened(state: &mut StepState, generation: u32, epoch: u32) {
     let before = std::mem::take(state);
-    *state = StepState {
-        generation,
-        epoch,
-        attempt: before.attempt,
-        worker: before.worker,
-        outcomes: before.outcomes,
-        ..StepState::default()
-    };
+    *state =
+        StepState { generation, epoch, attempt: before.attempt, worker: before.worker, outcomes: before.outcomes, ..StepState::default() };
 }
 
 pub(super) fn reopened(state: &mut StepState) {

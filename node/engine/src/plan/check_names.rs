@@ -146,8 +146,17 @@ pub(super) fn name(path: &str, what: &str, text: &str, code: &'static str, probl
     }
 }
 
+/// What looks like an expression where none is evaluated.
+pub(super) fn no_expression(path: &str, what: &str) -> Problem {
+    Problem::error(path, "expression-not-allowed", format!("{what} is fixed: expressions are not evaluated here"))
+}
+
 /// Names that only have to be printable on one line.
 pub(super) fn word(path: &str, what: &str, text: &str, code: &'static str, problems: &mut Vec<Problem>) {
+    if text.contains("${") {
+        problems.push(no_expression(path, what));
+        return;
+    }
     let ok = !text.is_empty() && text.len() <= NAME_CHARS_MAX && text.chars().all(|c| c.is_ascii_graphic());
     if !ok {
         if text.is_empty() {

@@ -4,9 +4,9 @@ use super::Plan;
 use crate::StepId;
 
 impl Plan {
-    /// The longest chain of needs, first to last; the earliest in plan order if there are several.
+    /// The longest chain of needs in the run's own scope, first to last; the earliest in plan order if there are several.
     pub fn critical_path(&self) -> Vec<StepId> {
-        let last = self.steps.iter().max_by_key(|step| (step.level, std::cmp::Reverse(step.index)));
+        let last = self.body.iter().map(|&index| &self.steps[index]).max_by_key(|step| (step.level, std::cmp::Reverse(step.index)));
         let mut path = Vec::new();
         let mut step = last;
         while let Some(current) = step {

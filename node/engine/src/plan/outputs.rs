@@ -23,7 +23,7 @@ static GATE: LazyLock<Value> = LazyLock::new(|| {
 static FOR_EACH: LazyLock<Value> = LazyLock::new(|| {
     json!({
         "type": "object",
-        "properties": {"total": {"type": "integer"}, "succeeded": {"type": "integer"}, "failed": {"type": "integer"}},
+        "properties": {"total": {"type": "integer"}, "succeeded": {"type": "integer"}, "failed": {"type": "integer"}, "items": {"type": "array"}},
         "additionalProperties": false,
     })
 });

@@ -314,7 +314,8 @@ impl Index<'_> {
         let plan = states.plan();
         remove_scope(&mut self.ready, scope);
         let Some(id) = scope else {
-            let observed = |&&index: &&usize| observes_if(states, plan.body.as_slice(), None) || plan.steps[index].role != crate::Role::Body;
+            let observed =
+                |&&index: &&usize| observes_if(states, plan.body.as_slice(), None) || plan.steps[index].role != crate::Role::Body;
             let all = plan.body.iter().chain(&plan.finally).chain(&plan.on_attention).filter(observed);
             return all.for_each(|&index| self.find_step(states, scope, &plan.steps[index]));
         };
@@ -424,7 +425,10 @@ impl Index<'_> {
 
     /// What has not ended in a scope, in plan order.
     pub(crate) fn open_in(&self, scope: &ScopeId) -> impl Iterator<Item = u32> {
-        self.open.from(Bound::Included(&(scope.clone(), 0))).take_while(move |((of, _), ())| of == scope).map(|((_, position), ())| *position)
+        self.open
+            .from(Bound::Included(&(scope.clone(), 0)))
+            .take_while(move |((of, _), ())| of == scope)
+            .map(|((_, position), ())| *position)
     }
 
     /// True if something in the scope may begin.
@@ -484,7 +488,8 @@ fn toggle(map: &mut Layered<'_, Place, ()>, place: &Place, before: bool, after: 
 }
 
 fn remove_scope<V>(map: &mut Layered<'_, Place, V>, scope: &ScopeId) {
-    let keys: Vec<_> = map.from(Bound::Included(&(scope.clone(), 0))).take_while(|((of, _), _)| of == scope).map(|(key, _)| key.clone()).collect();
+    let keys: Vec<_> =
+        map.from(Bound::Included(&(scope.clone(), 0))).take_while(|((of, _), _)| of == scope).map(|(key, _)| key.clone()).collect();
     for key in keys {
         map.remove(&key);
     }

@@ -80,7 +80,9 @@ mod tests {
             (ended(StepStatus::Cancelled, None, false), [Skip(UpstreamFailure); 3], Skip(ByRunOn)),
         ];
         for (need, expected, on_failure) in cases {
-            let of = |run_on, accept| verdict(run_on, [(Accept::default(), &ended(StepStatus::Succeeded, None, false)), (accept, &need)].into_iter());
+            let of = |run_on, accept| {
+                verdict(run_on, [(Accept::default(), &ended(StepStatus::Succeeded, None, false)), (accept, &need)].into_iter())
+            };
             assert_eq!([Accept::default(), only_success, everything].map(|accept| of(RunOn::Success, accept)), expected, "{need:?}");
             assert_eq!(of(RunOn::Failure, Accept::default()), on_failure, "{need:?}");
             assert_eq!(of(RunOn::Always, only_success), Go, "{need:?}");

@@ -8,9 +8,7 @@ use super::documents::Documents;
 use super::index::{Index, Standing};
 use super::instance::{self, Instance, ScopeId};
 use super::states::States;
-use crate::{
-    Event, EventKind, Plan, PlannedStep, RunHead, RunInfo, SignalKey, SignalState, StateMut, StepId, StepState, StepStatus, fold,
-};
+use crate::{Event, EventKind, Plan, PlannedStep, RunHead, RunInfo, SignalKey, SignalState, StateMut, StepId, StepState, StepStatus, fold};
 
 /// The working state of one run. See the module.
 #[derive(Debug)]

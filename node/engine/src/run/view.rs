@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::Draft;
 use super::documents::{self, Document, Part};
 use super::instance::{self, Instance};
 use super::states::States;
-use super::Draft;
 use crate::expr::{Root, Scope, format_timestamp};
 use crate::{StepId, StepState, StepStatus, Timestamp};
 

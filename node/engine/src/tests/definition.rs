@@ -2,9 +2,9 @@
 
 use super::script::{Args, duration, json, plain};
 use crate::{
-    AcceptedEnd, ApprovalDefinition, ChildDefinition, CompensationDefinition, ErrorMatch, FailDefinition, ForEachDefinition, GateDefinition,
-    GroupDefinition, GuardDefinition, Kind, MetricQuery, NeedDefinition, OnItemFailure, OnParentClose, PoolDefinition, RepeatDefinition,
-    RetryDefinition, RunOn, SignalDefinition, StepDefinition, TaskDefinition, Wait,
+    AcceptedEnd, ApprovalDefinition, ChildDefinition, CompensationDefinition, ErrorMatch, FailDefinition, ForEachDefinition,
+    GateDefinition, GroupDefinition, GuardDefinition, Kind, MetricQuery, NeedDefinition, OnItemFailure, OnParentClose, PoolDefinition,
+    RepeatDefinition, RetryDefinition, RunOn, SignalDefinition, StepDefinition, TaskDefinition, Wait,
 };
 
 /// Adds a step, to a container if it says so.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::world::{Replica, World};
-use crate::{EventKind, Owed, PlannedKind, Run, RunStatus, StepId, StepState, StepStatus, Token, fold};
+use crate::{EventKind, Owed, Phase, PlannedKind, Run, RunStatus, StepId, StepState, StepStatus, Token, fold};
 
 pub(super) fn check(world: &World) {
     let run = &world.run;
@@ -13,7 +13,12 @@ pub(super) fn check(world: &World) {
     assert_eq!(run.head().seq, world.events.len() as u64);
 
     let loaded = Run::load(run.info().clone(), run.head().clone(), run.steps().clone(), run.signals().clone(), run.plan().clone());
-    assert!(loaded.derived() == run.derived(), "what follows from the state can be rebuilt:\n{:#?}\n{:#?}", loaded.derived(), run.derived());
+    assert!(
+        loaded.derived() == run.derived(),
+        "what follows from the state can be rebuilt:\n{:#?}\n{:#?}",
+        loaded.derived(),
+        run.derived()
+    );
 
     let ended = run.steps().iter().filter(|(id, state)| id.is_plain() && state.status.is_final()).count();
     assert_eq!(run.head().steps_ended as usize, ended);
@@ -82,29 +87,10 @@ fn wakers(run: &Run) {
     }
 }
 
-/// True if an entry is somewhere inside of a container or item.
+/// True if an entry is somewhere inside of a container or item, or is that itself.
 fn is_inside(run: &Run, id: &StepId, container: &StepId) -> bool {
-    let plan = run.plan();
-    let mut next = Some(id.clone());
-    while let Some(id) = next {
-        if id == *container {
-            return true;
-        }
-        next = match id.as_item() {
-            Some((container, _)) => Some(container),
-            None => {
-                let planned = plan.step(&StepId::from(id.planned())).unwrap();
-                match planned.parent.map(|parent| &plan.steps[parent]) {
-                    None => None,
-                    Some(parent) if matches!(parent.kind, PlannedKind::Group(_)) => {
-                        Some(id.within().map_or(parent.id.clone(), |within| StepId::from(format!("{within}.{}", parent.id).as_str())))
-                    }
-                    Some(_) => id.within(),
-                }
-            }
-        };
-    }
-    false
+    let around = std::iter::successors(Some(id.clone()), |id| crate::run::Instance::of(run.plan(), id).and_then(|instance| instance.scope));
+    around.into_iter().any(|id| id == *container)
 }
 
 /// Order, uniqueness and tokens, over the whole history.
@@ -114,8 +100,10 @@ fn history(world: &World) {
     let mut begun: BTreeSet<StepId> = BTreeSet::new();
     let mut last = Token(0);
     let mut run_ended = false;
+    let mut undoing = Undoing::default();
     for (position, event) in world.events.iter().enumerate() {
         let seq = position as u64 + 1;
+        undoing.follow(world, seq, event);
         if let EventKind::StepReopened { step, .. } | EventKind::ScopeReopened { step } = &event.kind {
             ended.remove(step);
             begun.remove(step);
@@ -133,7 +121,10 @@ fn history(world: &World) {
         }
         let about_scope = matches!(
             event.kind,
-            EventKind::PhaseChanged { .. } | EventKind::Repaired { .. } | EventKind::AttentionRequested { .. } | EventKind::ChildEnded { .. }
+            EventKind::PhaseChanged { .. }
+                | EventKind::Repaired { .. }
+                | EventKind::AttentionRequested { .. }
+                | EventKind::ChildEnded { .. }
         );
         if let Some(id) = event.step().filter(|_| !about_scope) {
             assert!(!ended.contains_key(id), "nothing follows the end of step {id}: {event:?}");
@@ -146,7 +137,10 @@ fn history(world: &World) {
                 }
             }
             if let Some(undone) = id.undoes().filter(|_| !matches!(event.kind, EventKind::StepEnded { .. })) {
-                assert!(ended.contains_key(&undone) || world.run.planned(&undone).unwrap().kind.is_container(), "{id} undoes what has ended");
+                assert!(
+                    ended.contains_key(&undone) || world.run.planned(&undone).unwrap().kind.is_container(),
+                    "{id} undoes what has ended"
+                );
             }
         }
         match &event.kind {
@@ -180,5 +174,58 @@ pub(super) fn prefixes(world: &World) {
         assert_eq!(replica, world.replica);
         assert_eq!((run.head(), run.steps(), run.signals()), (&replica.head, &replica.steps, &replica.signals));
         assert!(run.derived() == world.run.derived(), "cut at {cut}: {:#?}\n{:#?}", run.derived(), world.run.derived());
+    }
+}
+
+/// Compensations follow the recorded ends, backwards, in each scope that undoes one entry at a time.
+#[derive(Default)]
+struct Undoing {
+    /// Entries that have something that undoes them, by scope and end.
+    ends: BTreeMap<(Option<StepId>, u64), StepId>,
+    /// A part of the run is undone, not the last ends first.
+    rewinds: bool,
+}
+
+impl Undoing {
+    fn follow(&mut self, world: &World, seq: u64, event: &crate::Event) {
+        let scope = |id: &StepId| crate::run::Instance::of(world.run.plan(), id).unwrap().scope;
+        match &event.kind {
+            EventKind::StepEnded { step, undo: true, .. } => drop(self.ends.insert((scope(step), seq), step.clone())),
+            EventKind::StepEnded { step, status: StepStatus::Succeeded | StepStatus::Skipped, .. } => {
+                if let Some(undone) = step.undoes() {
+                    self.ends.retain(|_, step| *step != undone);
+                }
+            }
+            EventKind::StepReopened { step, .. } | EventKind::ScopeReopened { step } => self.forget(world, step),
+            EventKind::ScopeRetried { step, .. } => self.forget(world, step),
+            EventKind::PhaseChanged { scope: Some(step), phase: Phase::Compensated, .. } => self.ends.retain(|_, ended| ended != step),
+            EventKind::PhaseChanged { scope: Some(step), phase: Phase::Compensating, .. } => self.begin(&scope(step), step, world),
+            EventKind::StepQueued { step, input, .. } if input.is_some() || step.undoes().is_some() => {
+                if let Some(undone) = step.undoes() {
+                    self.begin(&scope(&undone), &undone, world);
+                }
+            }
+            EventKind::RunReopened { phase, .. } => self.rewinds = *phase == Phase::Rewinding,
+            EventKind::PhaseChanged { scope: None, phase: Phase::Forward, .. } => self.rewinds = false,
+            _ => {}
+        }
+    }
+
+    fn begin(&self, scope: &Option<StepId>, step: &StepId, world: &World) {
+        let side_by_side = scope.as_ref().and_then(|scope| world.run.planned(scope)).is_some_and(|container| match &container.kind {
+            PlannedKind::ForEach(items) => items.compensate_parallel > 1,
+            _ => false,
+        });
+        // A scope that undoes itself has not ended.
+        let Some(((_, end), _)) = self.ends.iter().find(|((of, _), ended)| of == scope && *ended == step) else { return };
+        if !side_by_side && !self.rewinds {
+            let later: Vec<_> = self.ends.iter().filter(|((of, later), _)| of == scope && later > end).collect();
+            assert!(later.is_empty(), "{step} is undone before what ended later: {later:?}");
+        }
+    }
+
+    /// A new generation, and everything in it.
+    fn forget(&mut self, world: &World, step: &StepId) {
+        self.ends.retain(|_, ended| !is_inside(&world.run, ended, step));
     }
 }

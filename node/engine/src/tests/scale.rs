@@ -38,7 +38,14 @@ impl Bare {
 
     /// Returns how many events it took.
     fn act(&mut self, command: &Command) -> usize {
-        let mut context = Context { now: super::world::START, seed: 0, lease: Millis(1), cancel_grace: Millis(1), allow_unverified: false, credits: &mut NoCredits };
+        let mut context = Context {
+            now: super::world::START,
+            seed: 0,
+            lease: Millis(1),
+            cancel_grace: Millis(1),
+            allow_unverified: false,
+            credits: &mut NoCredits,
+        };
         let events = decide(&self.run, command, &mut context).unwrap().events;
         apply(&mut self.run, &events);
         self.events += events.len();
@@ -255,7 +262,14 @@ fn commands_that_are_decided_together_lead_to_the_same_as_one_after_another() {
     let mut decisions = Decisions::new(&together.run);
     let mut events = Vec::new();
     for command in &commands {
-        let mut context = Context { now: super::world::START, seed: 0, lease: Millis(1), cancel_grace: Millis(1), allow_unverified: false, credits: &mut NoCredits };
+        let mut context = Context {
+            now: super::world::START,
+            seed: 0,
+            lease: Millis(1),
+            cancel_grace: Millis(1),
+            allow_unverified: false,
+            credits: &mut NoCredits,
+        };
         events.extend(decisions.decide(command, &mut context).unwrap().events);
         decisions.decide(&lease(0), &mut context).expect_err("a rejection changes nothing");
     }

@@ -12,8 +12,8 @@ use super::show;
 use super::world::{START, World, worker};
 use crate::expr::parse_duration;
 use crate::{
-    Command, ConcurrencyDefinition, Definition, Failure, Millis, OnConflict, OnFailure, Outcome, Parent, Payload, PlanRef, Principal, Run, RunInfo,
-    RunStatus, RunUid, StepId, TimerKind, Timestamp, Token, plan,
+    Command, ConcurrencyDefinition, Definition, Failure, Millis, OnConflict, OnFailure, Outcome, Parent, Payload, PlanRef, Principal, Run,
+    RunInfo, RunStatus, RunUid, StepId, TimerKind, Timestamp, Token, plan,
 };
 
 /// Runs the blocks of one script.
@@ -167,7 +167,7 @@ impl Script {
         }
         if let Some(key) = args.get("concurrency") {
             definition.concurrency = Some(ConcurrencyDefinition {
-                key: key.to_owned(),
+                key: plain(key),
                 limit: 1,
                 on_conflict: if args.flag("reject") { OnConflict::Reject } else { OnConflict::Queue },
                 max_wait: args.get("max_wait").map(duration),

@@ -120,7 +120,8 @@ pub(super) fn run(run: &Run) -> Vec<String> {
         failure(head.failure.as_ref())
     )];
     let planned = run.plan().steps.iter().filter(|step| step.id.is_plain()).map(|step| step.id.clone());
-    let planned: Vec<_> = planned.filter(|id| run.step(id).is_some() || run.planned(id).is_some_and(|step| step.parent.is_none())).collect();
+    let planned: Vec<_> =
+        planned.filter(|id| run.step(id).is_some() || run.planned(id).is_some_and(|step| step.parent.is_none())).collect();
     let others = run.steps().keys().filter(|id| !planned.contains(id));
     for id in planned.iter().chain(others) {
         let status = run.step_status(id);
@@ -134,12 +135,9 @@ pub(super) fn run(run: &Run) -> Vec<String> {
 
 fn step(id: &StepId, status: StepStatus, state: &StepState) -> String {
     let mut line = format!("  {id} {}", status.name());
-    for (name, count) in [
-        ("generation", state.generation),
-        ("attempt", state.attempt),
-        ("failures", state.failures),
-        ("preemptions", state.preemptions),
-    ] {
+    for (name, count) in
+        [("generation", state.generation), ("attempt", state.attempt), ("failures", state.failures), ("preemptions", state.preemptions)]
+    {
         if count > 0 && (name != "attempt" || state.scope.is_none()) {
             line += &format!(", {name} {count}");
         }

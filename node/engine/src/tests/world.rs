@@ -60,7 +60,15 @@ pub(super) struct World {
 
 impl World {
     pub(super) fn new(plan: Arc<Plan>, info: RunInfo) -> Self {
-        Self { run: Run::new(info, plan), replica: Replica::default(), events: Vec::new(), now: START, seed: 1, pool: Pool::default(), allow_unverified: false }
+        Self {
+            run: Run::new(info, plan),
+            replica: Replica::default(),
+            events: Vec::new(),
+            now: START,
+            seed: 1,
+            pool: Pool::default(),
+            allow_unverified: false,
+        }
     }
 
     /// A plan of steps without anything wrong, and a run of it.
@@ -87,7 +95,11 @@ impl World {
         let mut credits = self.pool.clone();
         let (now, seed, allow_unverified) = (self.now, self.seed, self.allow_unverified);
         let decide_with = |credits: &mut dyn Credits| {
-            decide(&self.run, command, &mut Context { now, seed, lease: Millis(30_000), cancel_grace: Millis(10_000), allow_unverified, credits })
+            decide(
+                &self.run,
+                command,
+                &mut Context { now, seed, lease: Millis(30_000), cancel_grace: Millis(10_000), allow_unverified, credits },
+            )
         };
         let decision = decide_with(&mut self.pool);
         assert_eq!(decision, decide_with(&mut credits), "the same inputs give the same decision");
@@ -136,6 +148,16 @@ impl World {
     /// The first step that stands like this.
     pub(super) fn first(&self, status: StepStatus) -> Option<StepId> {
         self.run.open_steps().find(|(_, state)| state.status == status).map(|(step, _)| step.clone())
+    }
+}
+
+/// A failed test says what happened.
+impl Drop for World {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let lines = (1..).zip(&self.events).map(|(seq, event)| super::show::event(seq, event));
+            println!("{}", lines.collect::<Vec<_>>().join("\n"));
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use crate::{
     finding::Finding,
     node::{Layout, Literal, Node, Scalar, Value},
     schema,
+    size::parse_size,
     walk::{Walk, join, place, text_of},
 };
 
@@ -72,6 +73,64 @@ impl Walk {
             self.map.insert(path, self.map.key(path), &Node { span: node.span, value: Value::Scalar(inner.clone()) });
         }
         Some((twin, Some(Wire::String(source.to_owned()))))
+    }
+
+    /// `200` where a text is expected that often looks like a number, alone or in a list.
+    pub(super) fn number_as_text(&mut self, field: &FieldDescriptor, node: &Node) -> Option<Node> {
+        if !schema::is_numeric_text(field) {
+            return None;
+        }
+        let as_text = |node: &Node| match &node.value {
+            Value::Scalar(scalar @ Scalar { kind: Literal::Int(_), .. }) => {
+                Node { span: node.span, value: Value::Scalar(Scalar { kind: Literal::Text, ..scalar.clone() }) }
+            }
+            _ => node.clone(),
+        };
+        let value = match &node.value {
+            Value::List(items) => Value::List(items.iter().map(as_text).collect()),
+            _ => as_text(node).value,
+        };
+        Some(Node { span: node.span, value })
+    }
+
+    /// `2MiB` where a number of bytes is expected. A text that is no size is left to be refused as what it is.
+    pub(super) fn size(&mut self, field: &FieldDescriptor, node: &Node, path: &str) -> Option<Node> {
+        let scalar = text_of(node).filter(|_| schema::is_size(field))?;
+        match parse_size(&scalar.text) {
+            Some(bytes) => {
+                let value = Value::Scalar(Scalar { kind: Literal::Int(bytes.into()), ..scalar.clone() });
+                Some(Node { span: node.span, value })
+            }
+            None => {
+                let message = format!("{} is not a size: `{}`", place(path), scalar.text);
+                self.findings.push(Finding::error("bad-size", path, node.span, message).hint("write for example `512KiB` or `1MiB`"));
+                Some(Node { span: node.span, value: Value::Broken })
+            }
+        }
+    }
+
+    /// `true` for any error, a list for these types. `None` if it is written as the message.
+    pub(super) fn error_match(&mut self, message: &MessageDescriptor, node: &Node, path: &str) -> Option<Option<DynamicMessage>> {
+        let mut errors = DynamicMessage::new(message.clone());
+        match &node.value {
+            Value::Scalar(Scalar { kind: Literal::Bool(any), .. }) => {
+                errors.try_set_field_by_name("any", Wire::Bool(*any)).ok()?;
+            }
+            Value::List(_) => {
+                let field = message.get_field_by_name("types")?;
+                let inner = join(path, field.name());
+                self.map.insert(&inner, None, node);
+                let types = self.list_value(&field, node, &inner)?;
+                errors.set_field(&field, types);
+            }
+            Value::Map(_) | Value::Broken => return None,
+            Value::Scalar(_) => {
+                let hint = "write `true` for any error, or a list of types: `[NotFound]`".to_owned();
+                self.wrong_type("`true` or a list of error types", node, path, hint);
+                return Some(None);
+            }
+        }
+        Some(Some(errors))
     }
 
     pub(super) fn template(&mut self, message: &MessageDescriptor, node: &Node, path: &str) -> Option<DynamicMessage> {

@@ -40,7 +40,7 @@ impl World {
     }
 
     fn demand(&mut self, node: u64, waiting: u32) {
-        self.book.demanded(node, peer::Demand { queue: "q".into(), waiting });
+        self.book.demanded(node, peer::Demand { queue: "q".into(), waiting, ..Default::default() });
     }
 
     fn give_back(&mut self, node: u64, credits: u32) {
@@ -95,4 +95,31 @@ fn what_is_granted_never_exceeds_the_capacity() {
     world.demand(1, 10);
     world.demand(2, 10);
     assert_eq!(world.told(1).0 + world.told(2).0, 0);
+}
+
+#[test]
+fn a_drained_worker_gives_its_room_back_and_gets_it_again() {
+    let mut world = World::new(2);
+    assert_eq!((world.told(1).0, world.told(2).0), (1, 1));
+    world.book.set_drained(["w".to_owned()].into());
+    for node in [1, 2] {
+        assert_eq!(world.told(node).1, 1, "its unused room is asked for");
+        world.give_back(node, 1);
+        assert_eq!(world.told(node).0, 0);
+    }
+    world.demand(1, 5);
+    assert_eq!(world.told(1).0, 0);
+    world.book.set_drained(BTreeSet::new());
+    assert_eq!(world.told(1).0, 2);
+}
+
+#[test]
+fn room_is_not_kept_for_tasks_that_the_worker_can_not_take() {
+    let mut world = World::new(1);
+    world.told(1);
+    let selectors: BTreeMap<String, String> = [("gpu".to_owned(), "yes".to_owned())].into();
+    world.book.demanded(2, peer::Demand { queue: "q".into(), waiting: 3, selectors });
+    assert_eq!(world.told(1).1, 0, "nobody there could use it");
+    world.demand(2, 1);
+    assert_eq!(world.told(1).1, 1);
 }

@@ -60,6 +60,7 @@ fn batch(uid: u128, expected_seq: u64, kinds: impl IntoIterator<Item = EventKind
         expected_seq,
         events: kinds.into_iter().map(|kind| encode_event(&Event { time: Timestamp(5), kind })).collect(),
         replaces_uid: Bytes::new(),
+        request_ids: Vec::new(),
     }
 }
 

@@ -36,6 +36,7 @@ fn batch(uid: u128, expected_seq: u64, events: &[EventKind]) -> log::RunBatch {
         expected_seq,
         events: events.iter().map(|kind| encode_event(&Event { time: Timestamp(1000), kind: kind.clone() })).collect(),
         replaces_uid: Bytes::new(),
+        request_ids: Vec::new(),
     }
 }
 
@@ -50,7 +51,7 @@ fn started(uid: u128) -> EventKind {
 }
 
 fn cancel_requested() -> EventKind {
-    EventKind::RunCancelRequested { principal: Principal::default(), reason: "enough".into() }
+    EventKind::RunCancelRequested { principal: Principal::default(), reason: "enough".into(), compensate: false }
 }
 
 fn ended() -> EventKind {

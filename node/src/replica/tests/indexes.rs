@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, ops::ControlFlow};
 
 use proptest::prelude::*;
-use quorus_engine::{RunUid, StepId, Timestamp};
+use quorus_engine::{RunUid, StepId, StepStatus, Timestamp};
 
 use super::{
     shard::Shard,
@@ -11,25 +11,70 @@ use super::{
 };
 use crate::{
     replica::index,
-    store::{RunFilter, Timer},
+    store::{PlaceEntry, RunFilter, RunPlace, Timer},
 };
 
-/// Timers and open steps, recomputed from the whole state.
-fn recomputed(shard: &Shard, world: &World) -> (BTreeSet<Timer>, BTreeSet<(RunUid, StepId)>) {
-    let (mut timers, mut open) = (BTreeSet::new(), BTreeSet::new());
+/// What the indexes have to say.
+#[derive(Debug, Default, PartialEq)]
+struct Indexes {
+    timers: BTreeSet<Timer>,
+    open: BTreeSet<(RunUid, StepId)>,
+    owed: BTreeSet<RunPlace>,
+    awaiting: BTreeSet<RunPlace>,
+}
+
+/// Recomputed from the whole state.
+fn recomputed(shard: &Shard, world: &World) -> Indexes {
+    let Indexes { mut timers, mut open, mut owed, mut awaiting } = Indexes::default();
     for uid in world.runs.keys() {
         let Some(run) = shard.store.load_run(*uid).unwrap() else { continue };
-        timers.extend(run.head.timer().map(|(kind, due)| Timer { due, uid: *uid, kind, step: None }));
+        timers.extend(run.head.timers().map(|(kind, due)| Timer { due, uid: *uid, kind, step: None }));
         for (id, state) in &run.steps {
             timers.extend(state.timers().map(|(kind, due)| Timer { due, uid: *uid, kind, step: Some(id.clone()) }));
             if index::is_open(state) {
                 open.insert((*uid, id.clone()));
             }
-            assert!(!run.head.status.is_final() || state.status.is_final(), "an ended run has no step that goes on");
+            let place = RunPlace { uid: *uid, step: Some(id.clone()) };
+            if state.owes().is_some() {
+                owed.insert(place.clone());
+            }
+            if state.status == StepStatus::Awaiting {
+                awaiting.insert(place);
+            }
+            assert!(!run.head.status.is_final() || !state.status.is_open(), "an ended run has no step that goes on");
         }
-        assert!(!run.head.status.is_final() || run.head.timer().is_none(), "an ended run has no timer");
+        if run.head.owes().next().is_some() {
+            owed.insert(RunPlace { uid: *uid, step: None });
+        }
+        assert!(!run.head.status.is_final() || run.head.timers().next().is_none(), "an ended run has no timer");
     }
-    (timers, open)
+    Indexes { timers, open, owed, awaiting }
+}
+
+/// As they are stored, read in small pages.
+fn stored(shard: &Shard) -> Indexes {
+    let mut indexes = Indexes::default();
+    indexes.timers = shard.store.timers_after(None, Timestamp(i64::MAX), usize::MAX).unwrap().into_iter().map(|entry| entry.timer).collect();
+    let open = |step: crate::store::OpenStep| {
+        assert!(index::is_open(&step.state));
+        indexes.open.insert((step.uid, step.step));
+        ControlFlow::Continue(())
+    };
+    shard.store.open_steps(open).unwrap();
+    let pages = |page: &dyn Fn(Option<&RunPlace>) -> Vec<PlaceEntry>| {
+        let mut places = BTreeSet::new();
+        loop {
+            let entries = page(places.last());
+            assert!(entries.iter().all(|entry| places.last().is_none_or(|last| *last < entry.place)), "in order");
+            if entries.is_empty() {
+                return places;
+            }
+            places.extend(entries.into_iter().map(|entry| entry.place));
+        }
+    };
+    indexes.owed = pages(&|after| shard.store.owed_after(after, 2).unwrap());
+    indexes.awaiting = pages(&|after| shard.store.awaiting_after(after, 2).unwrap());
+    indexes
 }
 
 proptest! {
@@ -44,16 +89,7 @@ proptest! {
             if position % 4 != 0 && position + 1 != world.entries.len() {
                 continue;
             }
-            let (timers, open) = recomputed(&shard, &world);
-            let stored = shard.store.timers_due(Timestamp(i64::MAX), usize::MAX).unwrap();
-            prop_assert!(stored.iter().map(|entry| &entry.timer).eq(timers.iter()));
-            let mut visited = BTreeSet::new();
-            shard.store.open_steps(|step| {
-                assert!(index::is_open(&step.state));
-                visited.insert((step.uid, step.step));
-                ControlFlow::Continue(())
-            }).unwrap();
-            prop_assert_eq!(visited, open);
+            prop_assert_eq!(stored(&shard), recomputed(&shard, &world));
         }
     }
 
@@ -62,7 +98,7 @@ proptest! {
         let world = World::of(&ops);
         let mut shard = Shard::new();
         shard.apply(&world.entries);
-        let all = shard.store.timers_due(Timestamp(i64::MAX), usize::MAX).unwrap();
+        let all = shard.store.timers_after(None, Timestamp(i64::MAX), usize::MAX).unwrap();
         let mut paged = Vec::new();
         loop {
             let after = paged.last().map(|entry: &crate::store::TimerEntry| &entry.timer);
@@ -77,7 +113,7 @@ proptest! {
         for (position, entry) in all.iter().enumerate() {
             let due = entry.timer.due;
             let until: Vec<_> = all.iter().filter(|other| other.timer.due <= due).cloned().collect();
-            prop_assert_eq!(shard.store.timers_due(due, usize::MAX).unwrap(), until);
+            prop_assert_eq!(shard.store.timers_after(None, due, usize::MAX).unwrap(), until);
             let later = all[position..].iter().find(|other| other.timer.due > due).map(|other| other.timer.clone());
             prop_assert_eq!(shard.store.next_timer_after(due).unwrap(), later);
             let run = &world.runs[&entry.timer.uid];

@@ -24,6 +24,7 @@ fn run(uid: u128, run_id: &str, request_id: &str, time: i64, replaces: Option<u1
         expected_seq: 0,
         events: events.into_iter().map(|kind| encode_event(&Event { time: Timestamp(time), kind })).collect(),
         replaces_uid: replaces.map(|uid| Bytes::copy_from_slice(&RunUid(uid).to_bytes())).unwrap_or_default(),
+        request_ids: Vec::new(),
     }
 }
 
@@ -94,4 +95,38 @@ fn a_request_that_came_again_later_is_kept_from_then_on() {
     assert_eq!(shard.store.request("ns", "run", "req").unwrap(), Some(Request { uid: RunUid(2), time: Timestamp(week + 1) }));
     assert_eq!(shard.store.request("ns", "other", "req").unwrap(), None);
     assert_eq!(age_keys(&shard), 1);
+}
+
+#[test]
+fn a_change_is_remembered_with_its_run_and_not_mistaken_for_a_start() {
+    let mut shard = shard();
+    apply(&mut shard, vec![run_going_on(1, "run", "req", 10)]);
+    let cancel = EventKind::RunCancelRequested { principal: Default::default(), reason: String::new(), compensate: false };
+    let change = log::RunBatch {
+        expected_seq: 1,
+        events: vec![encode_event(&Event { time: Timestamp(15), kind: cancel })],
+        request_ids: vec![request::id_of_change("cancel", "req"), request::id_of_change("cancel", "other")],
+        replaces_uid: Bytes::new(),
+        ..run_going_on(1, "run", "req", 10)
+    };
+    // The second copy was decided on the same state: a no-op, which remembers nothing.
+    let late = log::RunBatch { request_ids: vec![request::id_of_change("cancel", "late")], ..change.clone() };
+    let record = log::Record { term: 1, batches: vec![change, late], ..log::Record::default() };
+    let answer = RecordAnswer::Batches(vec![BatchAnswer::Applied, BatchAnswer::StaleSequence]);
+    assert_eq!(shard.apply(&[entry(3, &record)]), [answer]);
+    let remembered = |request_id: &str| shard.store.request("ns", "run", request_id).unwrap();
+    let at = |time| Some(Request { uid: RunUid(1), time: Timestamp(time) });
+    assert_eq!(remembered("req"), at(10), "the start's own");
+    assert_eq!(remembered(&request::id_of_change("cancel", "req")), at(15));
+    assert_eq!(remembered(&request::id_of_change("cancel", "other")), at(15));
+    assert_eq!(remembered(&request::id_of_change("cancel", "late")), None);
+    assert_eq!(remembered(&request::id_of_change("pause", "req")), None, "another method");
+    assert_eq!(age_keys(&shard), 3);
+}
+
+/// A started run that goes on.
+fn run_going_on(uid: u128, run_id: &str, request_id: &str, time: i64) -> log::RunBatch {
+    let mut batch = run(uid, run_id, request_id, time, None);
+    batch.events.truncate(1);
+    batch
 }

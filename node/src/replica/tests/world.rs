@@ -1,5 +1,7 @@
 //! A leader in small: decides random commands with the engine, and keeps the records that it would propose, with the answers that it expects.
 
+mod language;
+
 use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
@@ -30,7 +32,7 @@ pub(super) struct Op {
 }
 
 pub(super) fn ops(count: usize) -> impl Strategy<Value = Vec<Op>> {
-    let op = (0u8..24, any::<u16>(), any::<u8>(), 0i64..4_000);
+    let op = (0u8..64, any::<u16>(), any::<u8>(), 0i64..4_000);
     proptest::collection::vec(op.prop_map(|(kind, pick, variant, millis)| Op { kind, pick, variant, millis }), 1..count)
 }
 
@@ -64,7 +66,7 @@ impl World {
         let mut world = Self {
             now: Timestamp(1_700_000_000_000),
             term: 0,
-            plans: definitions().iter().map(|definition| Arc::new(plan(definition).unwrap())).collect(),
+            plans: definitions().iter().map(|definition| Arc::new(plan(definition).unwrap())).chain(language::plans()).collect(),
             runs: BTreeMap::new(),
             ids: BTreeMap::new(),
             pending: log::Record::default(),
@@ -94,7 +96,10 @@ impl World {
             13 => self.on_step(op, StepStatus::Leased, |_, attempt, _| Command::Abandon { attempt, reason: "lost".into() }),
             14 => self.on_step(op, StepStatus::Leased, |_, attempt, _| Command::AttemptTimeout { attempt }),
             15..=18 => self.fire_timer(op),
-            19 => self.on_run(op, Command::Cancel { principal: Principal::default(), reason: "enough".into() }),
+            19 => self.on_run(
+                op,
+                Command::Cancel { principal: Principal::default(), reason: "enough".into(), compensate: !op.variant.is_multiple_of(3) },
+            ),
             20 if op.variant.is_multiple_of(2) => {
                 self.on_run(op, Command::Terminate { principal: Principal::default(), reason: "now".into() })
             }
@@ -104,7 +109,7 @@ impl World {
                 self.open_epoch();
             }
             23 if op.variant.is_multiple_of(4) => self.now = Timestamp(self.now.0 + 8 * 24 * 3600 * 1000),
-            _ => {}
+            _ => self.live(op),
         }
     }
 
@@ -115,7 +120,7 @@ impl World {
             return;
         }
         // The wide one seldom, since it costs as much as all others together.
-        let kind = if op.variant == 255 { 3 } else { usize::from(op.variant) % 3 };
+        let kind = if op.variant == 255 { 3 } else { [0, 1, 2, 4, 5, 6][usize::from(op.variant) % 6] };
         let plan = self.plans[kind].clone();
         // Spread, so that the order of uids is not the order of starts.
         let uid = RunUid((self.runs.len() as u128 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_0c83_u128) & (u128::MAX >> 8));
@@ -132,6 +137,7 @@ impl World {
             deadline: Some(self.now.plus(Millis(60_000))),
             ..RunInfo::default()
         };
+        let info = language::with_language(info, op);
         self.pending.definitions.push(log::StoredDefinition {
             digest: Bytes::copy_from_slice(&info.digest),
             workflow: Bytes::copy_from_slice(format!("definition {kind}").as_bytes()),
@@ -167,7 +173,7 @@ impl World {
     fn fire_timer(&mut self, op: &Op) {
         let mut timers = Vec::new();
         for (uid, run) in &self.runs {
-            timers.extend(run.head().timer().map(|(kind, due)| (due, *uid, kind, None)));
+            timers.extend(run.head().timers().map(|(kind, due)| (due, *uid, kind, None)));
             for (id, state) in run.steps() {
                 timers.extend(state.timers().map(|(kind, due)| (due, *uid, kind, Some(id.clone()))));
             }
@@ -189,6 +195,7 @@ impl World {
             seed: op.pick.into(),
             lease: Millis(30_000),
             cancel_grace: Millis(10_000),
+            allow_unverified: true,
             credits: &mut SomeCredits(op.variant),
         };
         let Ok(decision) = decide(run, &command, &mut context) else { return };
@@ -203,10 +210,12 @@ impl World {
             expected_seq,
             events: decision.events.iter().map(encode_event).collect(),
             replaces_uid: replaces.map(|uid| Bytes::copy_from_slice(&uid.to_bytes())).unwrap_or_default(),
+            request_ids: if op.kind >= 24 && op.pick.is_multiple_of(2) { vec![format!("change-{}", op.pick % 7)] } else { Vec::new() },
         };
         self.sent.push(batch.clone());
         self.pending.batches.push(batch);
         self.pending_answers.push(BatchAnswer::Applied);
+        self.replan(uid, op, &decision.events);
     }
 
     /// A batch that was applied already, as a confused leader might send it again.
@@ -261,6 +270,7 @@ fn payload(size: usize) -> Payload {
 fn outcome(variant: u8) -> Outcome {
     let failure = Failure { kind: "Broken".into(), message: "it broke".into(), details: Some(payload(9)), ..Failure::default() };
     match variant % 8 {
+        4 if variant.is_multiple_of(3) => Outcome::Failed(Failure { nothing_done: true, non_retryable: true, ..failure }),
         0..=3 => Outcome::Succeeded(Some(payload(variant.into()))),
         4 | 5 => Outcome::Failed(failure),
         6 => Outcome::Released(Some(payload(5))),

@@ -76,7 +76,8 @@ impl Decider<'_, '_, '_> {
 }
 
 fn difference(from: &Plan, before: &PlannedStep, to: &Plan, after: &PlannedStep) -> Option<&'static str> {
-    let ids = |plan: &Plan, step: &PlannedStep| -> Vec<StepId> { step.needs.iter().map(|need| plan.steps[need.index].id.clone()).collect() };
+    let ids =
+        |plan: &Plan, step: &PlannedStep| -> Vec<StepId> { step.needs.iter().map(|need| plan.steps[need.index].id.clone()).collect() };
     let parent = |plan: &Plan, step: &PlannedStep| step.parent.map(|parent| plan.steps[parent].id.clone());
     let task_type = |step: &PlannedStep| step.kind.task().map(|task| task.task_type.clone());
     if before.kind.name() != after.kind.name() {

@@ -14,7 +14,7 @@ pub(super) use retry::retry;
 pub(super) use skip::skip;
 
 use super::Decider;
-use crate::{EventKind, Phase, Principal, Rejection, Repair, StepId, Timestamp};
+use crate::{AttentionCause, EventKind, Phase, Principal, Rejection, Repair, RunStatus, StepId, Timestamp};
 
 /// Who repairs, and why.
 #[derive(Clone, Copy)]
@@ -30,6 +30,13 @@ pub(super) fn annotate(decider: &mut Decider<'_, '_, '_>, principal: &Principal,
 }
 
 impl Decider<'_, '_, '_> {
+    /// True if the run waits for people before it turned back.
+    fn is_held(&self) -> bool {
+        let head = self.draft.head();
+        let cause = head.attention.as_ref().map(|attention| attention.cause);
+        head.status == RunStatus::NeedsAttention && matches!(cause, Some(AttentionCause::Hold | AttentionCause::NoReturn))
+    }
+
     fn repaired(&mut self, repair: Repair, step: Option<StepId>, why: Why<'_>, overrides: bool) {
         let (principal, reason) = (why.principal.clone(), why.reason.to_owned());
         self.push(EventKind::Repaired { repair, step, principal, reason, overrides });

@@ -1,6 +1,8 @@
 //! Which steps begin anew when a run goes forward again: those that failed or were stopped, those that were blocked by them, and those
 //! whose work was undone.
 
+use std::collections::BTreeSet;
+
 use super::super::Decider;
 use crate::run::{Instance, ScopeId, States, in_scope};
 use crate::{EventKind, PlannedKind, SkipCause, StepState, StepStatus};
@@ -23,19 +25,34 @@ impl<'d> Decider<'_, 'd, '_> {
                 body.iter().chain(&guard).filter_map(|&index| Instance::of(plan, &in_scope(scope, &plan.steps[index]))).collect()
             }
         };
-        for instance in inner {
-            let Some(state) = self.draft.current(&instance).cloned() else { continue };
-            if self.draft.is_undone(&instance.id, &state) {
+        let inner: Vec<_> = inner.into_iter().filter_map(|instance| Some((instance.clone(), self.draft.current(&instance)?.clone()))).collect();
+        let of_step = |instance: &Instance<'d>| instance.item.is_none().then_some(instance.step.index);
+        let begins = |(instance, state): &(Instance<'d>, StepState)| self.begins_anew(instance, state) || goes_on(state);
+        let first: BTreeSet<usize> = inner.iter().filter(|entry| begins(entry)).filter_map(|(instance, _)| of_step(instance)).collect();
+        for (instance, state) in inner {
+            // What waits for something that begins again can't go on where it was.
+            let waits = instance.item.is_none() && instance.step.needs.iter().any(|need| first.contains(&need.index));
+            let only_anew = waits || state.scope.is_none() || self.is_used_up(&instance);
+            if self.begins_anew(&instance, &state) || (goes_on(&state) && only_anew) {
                 self.reopen(&instance, &state);
-            } else if instance.item.is_some() || instance.step.kind.is_container() {
-                if stopped_short(&state) || was_being_undone(&state) {
-                    self.push(EventKind::ScopeReopened { step: instance.id.clone() });
-                    self.reopen_failed(&Some(instance.id.clone()));
-                }
-            } else if stopped_short(&state) {
-                self.reopen(&instance, &state);
+            } else if goes_on(&state) {
+                self.push(EventKind::ScopeReopened { step: instance.id.clone() });
+                self.reopen_failed(&Some(instance.id.clone()));
             }
         }
+    }
+
+    /// Its work was undone. What was handled undid itself, and that was the end of it.
+    fn begins_anew(&self, instance: &Instance<'d>, state: &StepState) -> bool {
+        self.draft.is_undone(&instance.id, state) && !state.handled
+    }
+
+    /// A `repeat` whose iterations all ended well can only begin anew.
+    fn is_used_up(&self, instance: &Instance<'d>) -> bool {
+        let PlannedKind::Repeat(repeat) = &instance.step.kind else { return false };
+        let last = repeat.max_iterations.checked_sub(1).filter(|_| instance.item.is_none());
+        let last = last.and_then(|last| Instance::of(self.draft.run.plan(), &instance.id.item(last)));
+        last.and_then(|last| self.draft.current(&last)).is_some_and(|state| state.status == StepStatus::Succeeded)
     }
 
     pub(super) fn reopen(&mut self, instance: &Instance<'d>, state: &StepState) {
@@ -60,6 +77,10 @@ impl<'d> Decider<'_, 'd, '_> {
     }
 }
 
+fn goes_on(state: &StepState) -> bool {
+    stopped_short(state) || was_being_undone(state)
+}
+
 /// It ended otherwise than planned, and nothing goes on without it.
 fn stopped_short(state: &StepState) -> bool {
     match state.status {
@@ -79,5 +100,6 @@ fn stopped_short(state: &StepState) -> bool {
 
 /// It ended well, and a part of it may be undone.
 fn was_being_undone(state: &StepState) -> bool {
-    state.scope.as_ref().is_some_and(|scope| matches!(scope.phase, crate::Phase::Compensating | crate::Phase::Stopping))
+    let phase = state.scope.as_ref().map(|scope| scope.phase);
+    state.status == StepStatus::Succeeded && matches!(phase, Some(crate::Phase::Compensating | crate::Phase::Stopping))
 }

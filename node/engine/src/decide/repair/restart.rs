@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 use super::super::Decider;
 use super::Why;
 use crate::run::{Instance, States, entry_at};
-use crate::{EventKind, Phase, Rejection, Repair, Role, RunStatus, StepId};
+use crate::{EventKind, Phase, Rejection, Repair, Role, StepId};
 
 pub(in super::super) fn restart_from(decider: &mut Decider<'_, '_, '_>, step: &StepId, why: Why<'_>) -> Result<(), Rejection> {
     let head = decider.draft.head();
-    if !head.status.is_final() && head.status != RunStatus::NeedsAttention {
+    if !head.status.is_final() && !decider.is_held() {
         return Err(Rejection::RunActive(head.status));
     }
     let instance = decider.instance(step)?;

@@ -39,7 +39,8 @@ impl Decider<'_, '_, '_> {
         let undo: Vec<_> = undo.filter_map(|((scope, _), position)| entry_at(plan, scope, *position)).collect();
         for id in undo {
             let Some(compensation) = Instance::of(plan, &id.compensation()) else { continue };
-            let failed = self.draft.current(&compensation).filter(|state| matches!(state.status, StepStatus::Failed | StepStatus::Cancelled));
+            let failed =
+                self.draft.current(&compensation).filter(|state| matches!(state.status, StepStatus::Failed | StepStatus::Cancelled));
             if let Some(state) = failed.cloned() {
                 self.reopen(&compensation, &state);
             }

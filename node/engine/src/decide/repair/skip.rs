@@ -15,9 +15,10 @@ pub(in super::super) fn skip(
     let instance = decider.instance(step)?;
     let status = decider.draft.current(&instance).map_or(StepStatus::Pending, |state| state.status);
     let waits = matches!(status, StepStatus::Queued | StepStatus::Waiting | StepStatus::BackingOff | StepStatus::Awaiting);
-    let holds_up = decider.draft.head().status == RunStatus::NeedsAttention
-        && matches!(status, StepStatus::Failed | StepStatus::Cancelled)
-        && !instance.step.kind.is_container();
+    let needs_attention = decider.draft.head().status == RunStatus::NeedsAttention;
+    let holds_up = matches!(status, StepStatus::Failed | StepStatus::Cancelled)
+        && !instance.step.kind.is_container()
+        && if instance.undoes { needs_attention } else { decider.is_held() };
     if instance.item.is_some() || !(waits || holds_up) {
         return Err(Rejection::CantSkip { step: step.clone(), status });
     }

@@ -2,7 +2,7 @@
 
 use super::{Around, PRIORITY, SCHEDULE, TASK_ATTEMPT};
 use crate::plan::check_fields::zero;
-use crate::plan::check_names::word;
+use crate::plan::check_names::{no_expression, word};
 use crate::plan::expressions::{At, Compiler};
 use crate::plan::task::{PlannedPool, PlannedTask};
 use crate::{Millis, TaskDefinition};
@@ -77,6 +77,10 @@ impl Compiler<'_> {
             }
         }
         for (key, value) in &task.selectors {
+            if value.contains("${") {
+                self.problems.push(no_expression(&format!("{path}.selectors.{key}"), "a selector"));
+                continue;
+            }
             let fits = |text: &str| !text.is_empty() && text.len() <= SELECTOR_CHARS_MAX && !text.chars().any(char::is_control);
             if !fits(key) || !fits(value) {
                 let hint = format!("printable text, 1 to {SELECTOR_CHARS_MAX} characters");

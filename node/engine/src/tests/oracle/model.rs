@@ -322,12 +322,13 @@ impl Scope {
             }
         }
         let is_still = self.steps.iter().all(|step| step.status != Status::Open);
+        let is_idle = is_still && !(0..nodes.len()).any(|index| self.is_ready(nodes, index));
         let has_failed = self.steps.iter().any(|step| step.status == Status::Failed { handled: false });
         match self.phase {
             Phase::Running if has_failed => {}
             Phase::Running if self.steps.iter().all(|step| step.status.has_ended()) => self.close(Phase::Succeeded, shared),
             Phase::Stopping if is_still && self.failed => self.phase = Phase::Observing,
-            Phase::Stopping | Phase::Observing if is_still => self.close(Phase::Failed, shared),
+            Phase::Stopping | Phase::Observing if is_idle => self.close(Phase::Failed, shared),
             Phase::Running | Phase::Stopping | Phase::Observing | Phase::Unwinding | Phase::Succeeded | Phase::Failed => {}
         }
     }
