@@ -3,7 +3,9 @@
 //! It knows no events, no log and no timers: a tree of steps, a set of live attempts, and what each outcome leads to. What it says is live
 //! after each outcome must be what the engine holds leases on, and what it says of the end must be how the run ends.
 
-use std::{collections::BTreeMap, fmt};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// A step of a random plan.
 #[derive(Clone)]
@@ -49,14 +51,14 @@ pub(super) enum Told {
 }
 
 /// How the run ends, or where it stops for people.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Verdict {
     Succeeded,
     Failed,
     NeedsAttention,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Status {
     Pending,
     Open,
@@ -75,7 +77,7 @@ impl Status {
 }
 
 /// A step of a scope that exists.
-#[derive(Debug)]
+#[derive(Debug, Hash)]
 struct Step {
     status: Status,
     /// When it ended, among all ends.
@@ -100,7 +102,7 @@ struct Step {
     unwinding: bool,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Hash)]
 struct Scope {
     /// Its container or item; `None` for the run.
     id: Option<String>,
@@ -117,7 +119,7 @@ struct Scope {
     fatal: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Phase {
     Running,
     /// Waits for the ends of what is live.
@@ -131,7 +133,7 @@ enum Phase {
 }
 
 /// A live attempt: of a step, or of its compensation.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Live {
     /// It was asked to stop.
     pub(super) stopping: bool,
@@ -146,7 +148,7 @@ pub(super) struct Model<'n> {
 }
 
 /// What all scopes of a run share.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Hash)]
 struct Shared {
     live: BTreeMap<String, Live>,
     clock: u64,
@@ -157,7 +159,7 @@ struct Shared {
     verdict: Option<Verdict>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Hash)]
 struct Count {
     failures: u32,
     preemptions: u32,
@@ -196,7 +198,7 @@ impl<'n> Model<'n> {
     /// What ends in one scope may start something in another: until nothing changes.
     fn settle(&mut self) {
         while self.shared.verdict.is_none() {
-            let before = format!("{self:?}");
+            let before = self.fingerprint();
             self.root.stop_failed(self.nodes, &mut self.shared);
             match self.root.first_ready(self.nodes) {
                 Some(place) => self.root.start(self.nodes, &place, &mut self.shared),
@@ -205,10 +207,16 @@ impl<'n> Model<'n> {
                     self.settle_root();
                 }
             }
-            if format!("{self:?}") == before {
+            if self.fingerprint() == before {
                 return;
             }
         }
+    }
+
+    fn fingerprint(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        (&self.root, &self.shared).hash(&mut hasher);
+        hasher.finish()
     }
 
     fn settle_root(&mut self) {
@@ -281,7 +289,9 @@ impl Scope {
     fn first_ready(&self, nodes: &[Node]) -> Option<Place> {
         let own = (0..nodes.len()).find(|index| self.is_ready(nodes, *index)).map(|index| (self.id.clone(), index));
         let inner = self.steps.iter().zip(nodes).flat_map(|(step, node)| step.scopes.iter().filter_map(|scope| scope.first_ready(node.body())));
-        own.into_iter().chain(inner).min()
+        let items = self.steps.iter().zip(nodes).filter(|(step, node)| step.has_room(node));
+        let items = items.map(|(step, node)| (Some(format!("{}{}", self.prefix, node.id)), step.scopes.len()));
+        own.into_iter().chain(inner).chain(items).min()
     }
 
     fn is_ready(&self, nodes: &[Node], index: usize) -> bool {
@@ -295,6 +305,12 @@ impl Scope {
             return self.start_step(&nodes[place.1], place.1, shared);
         }
         for (step, node) in self.steps.iter_mut().zip(nodes) {
+            let instance = format!("{}{}", self.prefix, node.id);
+            if place.0.as_ref() == Some(&instance) && step.has_room(node) {
+                let item = format!("{instance}[{}]", place.1);
+                step.scopes.push(Scope::new(Some(item.clone()), format!("{item}."), node.body()));
+                return;
+            }
             for scope in &mut step.scopes {
                 scope.start(node.body(), place, shared);
             }
@@ -432,6 +448,14 @@ impl Step {
         }
     }
 
+    /// Another item may begin.
+    fn has_room(&self, node: &Node) -> bool {
+        let What::Each { items, parallel, .. } = &node.kind else { return false };
+        let open = self.scopes.iter().filter(|scope| !scope.is_closed()).count();
+        let goes_on = self.status == Status::Open && !self.failing && !self.stopped && !self.unwinding;
+        goes_on && self.scopes.len() < *items && open < *parallel
+    }
+
     fn run_scopes(&mut self, node: &Node, instance: &str) {
         self.rounds += 1;
         self.scopes.clear();
@@ -459,13 +483,9 @@ impl Step {
             }
             return;
         }
-        if let What::Each { items, parallel, tolerated, body } = &node.kind {
+        if let What::Each { items, tolerated, .. } = &node.kind {
             self.settle_items(node, *tolerated, shared);
             if !self.failing && !self.stopped {
-                let open = self.scopes.iter().filter(|scope| !scope.is_closed()).count();
-                for index in self.scopes.len()..(*items).min(self.scopes.len() + parallel.saturating_sub(open)) {
-                    self.scopes.push(Scope::new(Some(format!("{instance}[{index}]")), format!("{instance}[{index}]."), body));
-                }
                 if self.scopes.len() == *items && self.scopes.iter().all(Scope::is_closed) {
                     self.end(Status::Succeeded, shared);
                 }

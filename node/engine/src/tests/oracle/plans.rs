@@ -68,7 +68,7 @@ fn shape(form: impl Strategy<Value = Form> + 'static) -> impl Strategy<Value = S
 }
 
 fn name(shapes: &[Shape], next: &mut u32, no_return: bool) -> Vec<Node> {
-    let mut nodes = Vec::new();
+    let mut nodes: Vec<Node> = Vec::new();
     for (index, shape) in shapes.iter().enumerate() {
         let mut needs: Vec<usize> = if index == 0 { vec![] } else { shape.needs.iter().map(|need| need.index(index)).collect() };
         needs.sort_unstable();
@@ -83,7 +83,9 @@ fn name(shapes: &[Shape], next: &mut u32, no_return: bool) -> Vec<Node> {
         let kind = match &shape.kind {
             Form::Task => What::Task,
             Form::Set => What::Set,
-            Form::Fail => What::Fail,
+            // One that fails in the same instant as others would compare orders within one decision, of which the language says nothing.
+            Form::Fail if needs.iter().any(|need| matches!(nodes[*need].kind, What::Task)) => What::Fail,
+            Form::Fail => What::Task,
             Form::Group(body) => What::Group(name(body, next, no_return)),
             Form::Each { items, parallel, tolerated, body } => {
                 What::Each { items: *items, parallel: *parallel, tolerated: *tolerated, body: name(body, next, no_return) }
