@@ -211,3 +211,22 @@ async fn a_command_that_ignores_the_request_is_killed_after_the_grace() {
     let (result, _) = cancelled("trap '' TERM; exec 3> $PIPE; echo ready >&3; sleep 1000; true", 50).await;
     assert!(matches!(result, task_outcome::Result::Cancelled(_)), "{result:?}");
 }
+
+#[tokio::test]
+async fn what_a_command_writes_goes_along_line_by_line_before_its_outcome() {
+    let mut fixture = Fixture::new().await;
+    fixture.send(&json!({"command": "echo one; echo two >&2; printf three"}));
+    let mut lines = Vec::new();
+    loop {
+        match fixture.session.next().await.unwrap() {
+            v1::work_request::Message::Heartbeat(beat) => {
+                lines.extend(beat.progress.into_iter().flat_map(|progress| progress.logs).map(|line| (line.stream, line.text)));
+            }
+            v1::work_request::Message::Outcome(_) => break,
+            other => panic!("{other:?}"),
+        }
+    }
+    lines.sort();
+    let expected = [("stderr", "two"), ("stdout", "one"), ("stdout", "three")];
+    assert_eq!(lines, expected.map(|(stream, text)| (stream.to_owned(), text.to_owned())));
+}

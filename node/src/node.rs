@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use quorus_engine::Millis;
 use quorus_raft::{
     Group, GroupConfig, Host, Options, Peers, ProposeError, WriterMode,
     disk::{Disk, DiskError, RocksDisk, RocksOptions},
@@ -26,17 +27,19 @@ use crate::{
     config::Config,
     dispatch::{Dispatcher, Times},
     executors::{self, ApiSignals, Reach, Services},
-    gateway::Gateway,
+    gateway::{Gateway, StepLogs},
     identity::{Identity, IdentityError},
-    leader::{LeaderContext, LedShards, PlanCache},
+    leader::{Exporter, LeaderContext, LedShards, PlanCache, Retention},
     limits::{PermitPort, PermitPortParts},
     liveness::Liveness,
     net::StaticNet,
     observe::{Http, Readiness},
     replica::ShardReplica,
+    schedules,
     server::{self, Server},
     supervisor::{NodeMessage, NodeSupervisor},
     system::{ClusterInfo, NodeInfo, SYSTEM_GROUP, SystemCommand, SystemReplica, SystemStore},
+    triggers::Hooks,
 };
 
 /// How far two machines' clocks may be apart.
@@ -66,6 +69,15 @@ pub enum Error {
         /// Why.
         #[source]
         source: DiskError,
+    },
+    /// The folder of steps' lines can't be used.
+    #[error("can't use the folder {path}")]
+    StepLogs {
+        /// Which.
+        path: std::path::PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
     },
     /// The data folder is not this node's.
     #[error(transparent)]
@@ -103,7 +115,8 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
     let listen_error = |address| move |source| Error::Listen { address, source };
     let listener = TcpListener::bind(config.listen).map_err(listen_error(config.listen))?;
     let http = Http::bind(config.http_listen).map_err(listen_error(config.http_listen))?;
-    http.spawn(readiness.clone(), stop.clone()).map_err(listen_error(config.http_listen))?;
+    let hooks = Hooks::default();
+    http.spawn(readiness.clone(), hooks.router(), stop.clone()).map_err(listen_error(config.http_listen))?;
 
     let path = config.node.data_dir.join("db");
     let data_error = |source| Error::DataFolder { path: path.clone(), source };
@@ -143,11 +156,17 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
     let led = LedShards::default();
     let dispatcher = Dispatcher::new(times, clock.clone(), led.clone());
     let changes = Changes::default();
-    let gateway = Gateway::start(config.node.id, &nodes, dispatcher.clone(), &peers, &stop);
+    let logs =
+        StepLogs::open(&config.node.data_dir).map_err(|source| Error::StepLogs { path: config.node.data_dir.join("logs"), source })?;
+    let gateway = Gateway::start(config.node.id, &nodes, dispatcher.clone(), &peers, logs, &stop);
     let liveness = Liveness::start(config.node.id, &cluster_id, &nodes, &peers, &stop);
     let plans = PlanCache::default();
     let boot_id = format!("{:032x}", clock.unique());
     let system = SystemStore::open(disk.clone())?;
+    let retention = Retention {
+        default: Millis(u64::try_from(config.retention.as_millis()).unwrap_or(u64::MAX)),
+        export: config.export_dir.clone().map(|folder| Arc::new(Exporter::new(folder))),
+    };
     let port = SystemPort::new(config.node.id, host.clone(), peers.clone(), clock.clone());
     let permits = PermitPort::new(PermitPortParts {
         node_id: config.node.id,
@@ -167,6 +186,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
         plans: plans.clone(),
         system: system.clone(),
         cancel_grace: config.cancel_grace,
+        retention: retention.clone(),
         port: port.clone(),
         peers: peers.clone(),
         seeds: AtomicU64::new(u64::try_from(clock.unique() >> 64).unwrap_or(0)),
@@ -194,8 +214,9 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
         gateway: gateway.clone(),
         liveness: liveness.clone(),
         admission: Admission::new(config.limits.changes, config.limits.reads, config.limits.watches, config.limits.workers),
+        retention,
     });
-    let server = Server { api, prober: prober.clone(), dispatcher: dispatcher.clone(), times, draining: draining.clone() };
+    let server = Server { api: api.clone(), prober: prober.clone(), dispatcher: dispatcher.clone(), times, draining: draining.clone() };
     let mut server = server.start(listener, &stop)?;
 
     let opened = async {
@@ -217,8 +238,12 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
     let reporting = stop.clone();
     tokio::spawn(async move { reporting.run_until_cancelled(permits.run()).await });
     balance::start(config.node.id, host.clone(), system, liveness.clone(), draining.clone());
+    if let Some(group) = host.group(SYSTEM_GROUP) {
+        schedules::start(api.clone(), group, draining.clone());
+    }
     start_builtin_worker(&config, boot_id, &gateway, &peers, &stop);
     wait_for_leaders(&groups, &shutdown).await;
+    hooks.open(api);
     ready.pass();
     server.set_serving(true).await;
     tracing::info!(node = config.node.id, cluster = %cluster_id, shards = groups.len(), "ready");

@@ -10,10 +10,10 @@ use quorus_proto::{
     },
     v1::{
         cluster_service_server::ClusterServiceServer, concurrency_service_server::ConcurrencyServiceServer,
-        lifecycle_service_server::LifecycleServiceServer, limit_service_server::LimitServiceServer,
-        queue_service_server::QueueServiceServer, run_service_server::RunServiceServer,
-        worker_admin_service_server::WorkerAdminServiceServer, worker_service_server::WorkerServiceServer,
-        workflow_service_server::WorkflowServiceServer,
+        index_service_server::IndexServiceServer, lifecycle_service_server::LifecycleServiceServer, limit_service_server::LimitServiceServer, log_service_server::LogServiceServer,
+        queue_service_server::QueueServiceServer, run_service_server::RunServiceServer, schedule_service_server::ScheduleServiceServer,
+        trigger_service_server::TriggerServiceServer, worker_admin_service_server::WorkerAdminServiceServer,
+        worker_service_server::WorkerServiceServer, workflow_service_server::WorkflowServiceServer,
     },
 };
 use tokio::task::JoinHandle;
@@ -23,8 +23,8 @@ use tonic_health::{ServingStatus, server::HealthReporter};
 
 use crate::{
     api::{
-        ApiContext, ClusterView, ConcurrencyKeys, Deliveries, LINK_BYTES_MAX, Lifecycle, Limits, MESSAGE_BYTES_MAX, Prober, Queues, Runs,
-        WorkerAdmin, Workers, Workflows, errors,
+        ApiContext, ClusterView, ConcurrencyKeys, Deliveries, LINK_BYTES_MAX, Lifecycle, Limits, MESSAGE_BYTES_MAX, Prober, Queues, RunIndex, Runs,
+        Schedules, StepLines, Triggers, WorkerAdmin, Workers, Workflows, errors,
     },
     dispatch::{Dispatcher, LinkService, Times},
     observe::MeasureRpcs,
@@ -36,13 +36,16 @@ const CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
 /// How long open calls may take after the server was told to stop.
 const STOP_WITHIN: Duration = Duration::from_millis(500);
 /// Names under which health is told: the node as a whole, and each service.
-const SERVICES: [&str; 6] = [
+const SERVICES: [&str; 8] = [
     "",
     "quorus.v1.WorkflowService",
     "quorus.v1.RunService",
+    "quorus.v1.IndexService",
     "quorus.v1.LifecycleService",
     "quorus.v1.WorkerService",
     "quorus.v1.ClusterService",
+    "quorus.v1.ScheduleService",
+    "quorus.v1.TriggerService",
 ];
 
 /// Why the server can't serve.
@@ -132,10 +135,14 @@ impl Server {
             .add_service(reflect().build_v1alpha()?)
             .add_service(sized!(WorkflowServiceServer::new(Workflows { context: api.clone() })))
             .add_service(sized!(RunServiceServer::new(Runs { context: api.clone() })))
+            .add_service(sized!(IndexServiceServer::new(RunIndex { context: api.clone() })))
             .add_service(sized!(LifecycleServiceServer::new(Lifecycle { context: api.clone() })))
             .add_service(sized!(WorkerServiceServer::new(workers)))
+            .add_service(sized!(ScheduleServiceServer::new(Schedules { context: api.clone() })))
+            .add_service(sized!(TriggerServiceServer::new(Triggers { context: api.clone() })))
             .add_service(api.port.service())
             .add_service(sized!(CourierServiceServer::new(Deliveries { context: api.clone() })))
+            .add_service(sized!(LogServiceServer::new(StepLines { context: api.clone() })))
             .add_service(api.permits.service())
             .add_service(QueueServiceServer::new(Queues { context: api.clone() }))
             .add_service(WorkerAdminServiceServer::new(WorkerAdmin { context: api.clone() }))

@@ -11,13 +11,29 @@ use super::{
 };
 
 /// How results are written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Format {
     /// For people
     #[default]
     Table,
     /// For programs
     Json,
+    /// For both
+    Yaml,
+}
+
+/// How results are asked for: the formats, and variants that some commands know; the others take them for the format that they are a variant of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Shape {
+    /// For people
+    #[default]
+    Table,
+    /// For people, with all columns
+    Wide,
+    /// For programs
+    Json,
+    /// For programs, a line for each, as they come
+    Jsonl,
     /// For both
     Yaml,
 }
@@ -46,15 +62,19 @@ pub(crate) struct Globals {
     pub(crate) namespace: Option<String>,
     /// How to write results
     #[arg(
-        long,
-        short,
+        id = "output",
+        long = "output",
+        short = 'o',
         global = true,
         value_enum,
         default_value_t,
         value_name = "FORMAT",
         hide_possible_values = true,
-        help = "How to write results: table, json or yaml"
+        help = "How to write results: table, json or yaml; lists also wide and jsonl"
     )]
+    pub(crate) shape: Shape,
+    /// What `shape` is a variant of
+    #[arg(skip)]
     pub(crate) output: Format,
     /// How long a call may take, with all its tries; and how long to wait for a run [default: 15s for calls, no bound for waiting]
     #[arg(long, global = true, value_name = "DURATION", value_parser = duration)]
@@ -71,6 +91,16 @@ pub(crate) struct Globals {
 }
 
 impl Globals {
+    /// Fills in what follows from what was given.
+    pub(crate) fn settled(mut self) -> Self {
+        self.output = match self.shape {
+            Shape::Table | Shape::Wide => Format::Table,
+            Shape::Json | Shape::Jsonl => Format::Json,
+            Shape::Yaml => Format::Yaml,
+        };
+        self
+    }
+
     /// Sets the choice for everything that writes.
     pub(crate) fn apply_color(&self) {
         let choice = match self.color {

@@ -95,6 +95,8 @@ fn hint(error: &Error) -> &'static str {
         }
         (_, "WORKFLOW_NOT_FOUND") => "see `quorus workflows list`, and `quorus apply -f FILE` to make a workflow known",
         (_, "RUN_NOT_FOUND") => "see `quorus runs list`; runs belong to a namespace (-n)",
+        (_, "SCHEDULE_NOT_FOUND") => "see `quorus schedules list`; schedules belong to a namespace (-n)",
+        (_, "TRIGGER_NOT_FOUND") => "see `quorus triggers list`; triggers belong to a namespace (-n)",
         (_, "RUN_EXISTS") => "choose another --id, or say what to do with --on-conflict or --on-reuse",
         (_, "WORKFLOW_IN_USE") => "wait for the runs or cancel them, see `quorus runs list`; schedules have to be deleted first",
         (_, "RUN_ENDED") => "see `quorus runs describe`",

@@ -5,6 +5,7 @@ use quorus_client::{Client, exit_code, v1};
 
 use super::{
     args::{Globals, json_text, key_value, labels},
+    bulk::{self, Targets, Verb},
     client,
     failure::Failure,
     lifecycle_view as view, render, term,
@@ -15,6 +16,8 @@ use super::{
 pub(crate) enum Command {
     /// Send a signal to a run, which can be started for it
     Signal(Signal),
+    /// Send the same signal to many runs that are going on
+    SignalMany(SignalMany),
     /// Approve a waiting approval step
     Approve(Decide),
     /// Reject a waiting approval step: it fails
@@ -109,6 +112,21 @@ pub(crate) struct Signal {
 }
 
 #[derive(Debug, clap::Args)]
+pub(crate) struct SignalMany {
+    /// Name of the signal
+    #[arg(value_name = "NAME")]
+    name: String,
+    #[command(flatten)]
+    targets: Targets,
+    /// What the steps read as `signal`: JSON, @FILE, or - for stdin
+    #[arg(long, value_name = "JSON")]
+    payload: Option<String>,
+    /// A run takes a signal with this id once, so that a repeated command does no harm [default: random]
+    #[arg(long, value_name = "ID")]
+    signal_id: Option<String>,
+}
+
+#[derive(Debug, clap::Args)]
 pub(crate) struct Decide {
     /// Id of the run
     #[arg(value_name = "RUN")]
@@ -122,9 +140,8 @@ pub(crate) struct Decide {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Many {
-    /// Ids of the runs
-    #[arg(required = true, value_name = "RUN")]
-    ids: Vec<String>,
+    #[command(flatten)]
+    targets: Targets,
     /// Recorded in the history
     #[arg(long, default_value = "", hide_default_value = true, value_name = "TEXT")]
     reason: String,
@@ -132,9 +149,8 @@ pub(crate) struct Many {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Repair {
-    /// Ids of the runs
-    #[arg(required = true, value_name = "RUN")]
-    ids: Vec<String>,
+    #[command(flatten)]
+    targets: Targets,
     #[command(flatten)]
     why: Why,
 }
@@ -159,29 +175,33 @@ pub(crate) async fn run(command: Command, globals: &Globals) -> Result<(), Failu
     let client = client::connect(globals)?;
     match command {
         Command::Signal(args) => signal(&client, globals, args).await,
+        Command::SignalMany(args) => signal_many(globals, args).await,
         Command::Approve(args) => decide(&client, globals, args, false).await,
         Command::Reject(args) => decide(&client, globals, args, true).await,
-        Command::Pause(Many { ids, reason }) => {
-            for run_id in ids {
-                let request = v1::PauseRunRequest { run_id, reason: reason.clone(), ..Default::default() };
-                changed(globals, &client.pause_run(request).await?)?;
-            }
-            Ok(())
+        Command::Pause(Many { targets, reason }) => {
+            let verb = Verb { name: "pause", done: "paused", only: "status=open" };
+            bulk::each(globals, targets, verb, |client, run| {
+                let request = v1::PauseRunRequest { run_id: run.run_id, reason: reason.clone(), ..Default::default() };
+                async move { client.pause_run(request).await.map(Some) }
+            })
+            .await
         }
-        Command::Resume(Many { ids, reason }) => {
-            for run_id in ids {
-                let request = v1::ResumeRunRequest { run_id, reason: reason.clone(), ..Default::default() };
-                changed(globals, &client.resume_run(request).await?)?;
-            }
-            Ok(())
+        Command::Resume(Many { targets, reason }) => {
+            let verb = Verb { name: "resume", done: "resumed", only: "status=open" };
+            bulk::each(globals, targets, verb, |client, run| {
+                let request = v1::ResumeRunRequest { run_id: run.run_id, reason: reason.clone(), ..Default::default() };
+                async move { client.resume_run(request).await.map(Some) }
+            })
+            .await
         }
-        Command::Retry(Repair { ids, why }) => {
-            for run_id in ids {
+        Command::Retry(Repair { targets, why }) => {
+            let verb = Verb { name: "retry", done: "retried", only: "status=failed,cancelled,needs_attention" };
+            bulk::each(globals, targets, verb, |client, run| {
                 let (reason, principal) = (why.reason.clone(), why.principal(globals));
-                let request = v1::RetryRunRequest { run_id, reason, principal, ..Default::default() };
-                changed(globals, &client.retry_run(request).await?)?;
-            }
-            Ok(())
+                let request = v1::RetryRunRequest { run_id: run.run_id, reason, principal, ..Default::default() };
+                async move { client.retry_run(request).await.map(Some) }
+            })
+            .await
         }
         Command::Restart { id: run_id, step, why } => {
             let principal = why.principal(globals);
@@ -194,12 +214,13 @@ pub(crate) async fn run(command: Command, globals: &Globals) -> Result<(), Failu
             let request = v1::SkipStepRequest { run_id, step, output, reason: why.reason, principal, ..Default::default() };
             changed(globals, &client.skip_step(request).await?)
         }
-        Command::Compensate(Many { ids, reason }) => {
-            for run_id in ids {
-                let request = v1::CompensateRunRequest { run_id, reason: reason.clone(), ..Default::default() };
-                changed(globals, &client.compensate_run(request).await?)?;
-            }
-            Ok(())
+        Command::Compensate(Many { targets, reason }) => {
+            let verb = Verb { name: "compensate", done: "being compensated", only: "status=failed,cancelled,needs_attention" };
+            bulk::each(globals, targets, verb, |client, run| {
+                let request = v1::CompensateRunRequest { run_id: run.run_id, reason: reason.clone(), ..Default::default() };
+                async move { client.compensate_run(request).await.map(Some) }
+            })
+            .await
         }
         Command::Migrate { id: run_id, to_version, dry_run, why } => {
             let (workflow_version, principal) = (to_version.unwrap_or_default(), why.principal(globals));
@@ -235,6 +256,18 @@ async fn signal(client: &Client, globals: &Globals, args: Signal) -> Result<(), 
     let request = v1::SignalWithStartRunRequest { start: Some(start), name: args.name, signal_id, payload };
     let answer = client.signal_with_start_run(request).await?;
     changed(globals, &answer.run.unwrap_or_default())
+}
+
+async fn signal_many(globals: &Globals, args: SignalMany) -> Result<(), Failure> {
+    let payload = self::payload("--payload", args.payload.as_deref())?;
+    let signal_id = args.signal_id.unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
+    let verb = Verb { name: "signal-many", done: "signalled", only: "status=open" };
+    bulk::each(globals, args.targets, verb, |client, run| {
+        let (name, signal_id, payload) = (args.name.clone(), signal_id.clone(), payload.clone());
+        let request = v1::SignalRunRequest { run_id: run.run_id, name, signal_id, payload, ..Default::default() };
+        async move { client.signal_run(request).await.map(Some) }
+    })
+    .await
 }
 
 async fn decide(client: &Client, globals: &Globals, args: Decide, reject: bool) -> Result<(), Failure> {

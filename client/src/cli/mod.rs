@@ -10,27 +10,36 @@ mod api;
 mod apply;
 mod approvals;
 mod args;
+mod bulk;
 mod client;
 mod cluster;
 mod completions;
 mod concurrency;
 mod context;
+mod deadletters;
 mod definition;
 mod describe;
 mod diff;
 mod dynamic;
+mod export;
 mod failure;
 mod graph;
 mod import;
 mod lifecycle;
 mod lifecycle_view;
 mod limits;
+mod logs;
+mod list;
 mod plan;
 mod progress;
 mod queues;
 mod render;
+mod resource;
 mod runs;
+mod schedule_view;
+mod schedules;
 mod schema;
+mod select;
 mod source;
 mod start;
 mod stub;
@@ -39,6 +48,7 @@ mod term;
 mod testing;
 mod text;
 mod tree;
+mod triggers;
 mod validate;
 mod version;
 mod view;
@@ -89,9 +99,18 @@ enum Command {
     /// List, show, watch and stop runs
     #[command(subcommand)]
     Runs(runs::Command),
+    /// Start runs by the clock
+    #[command(subcommand, visible_alias = "schedule")]
+    Schedules(schedules::Command),
+    /// Start runs by events from outside
+    #[command(subcommand, visible_alias = "trigger")]
+    Triggers(triggers::Command),
     /// Show what waits for people
     #[command(subcommand)]
     Approvals(approvals::Command),
+    /// List, redrive and discard what needs a person
+    #[command(subcommand)]
+    Deadletters(deadletters::Command),
     /// Execute tasks
     #[command(subcommand)]
     Worker(worker::Command),
@@ -151,7 +170,8 @@ impl Command {
 
 /// Everything between the arguments and the exit code.
 pub(crate) fn main() -> ExitCode {
-    let Cli { command, mut globals } = Cli::parse();
+    let Cli { command, globals } = Cli::parse();
+    let mut globals = globals.settled();
     globals.apply_color();
     if command.asks_a_cluster()
         && let Err(failure) = globals.resolve()
@@ -186,7 +206,10 @@ async fn run(command: Command, globals: &Globals) -> Result<(), Failure> {
         Command::Workflows(command) => workflows::run(command, globals).await,
         Command::Start(args) => start::run(args, globals).await,
         Command::Runs(command) => runs::run(command, globals).await,
+        Command::Schedules(command) => schedules::run(command, globals).await,
+        Command::Triggers(command) => triggers::run(command, globals).await,
         Command::Approvals(command) => approvals::run(command, globals).await,
+        Command::Deadletters(command) => deadletters::run(command, globals).await,
         Command::Worker(command) => worker::run(command, globals).await,
         Command::Import(command) => import::run(&command, globals),
         Command::Workers(command) => workers::run(command, globals).await,

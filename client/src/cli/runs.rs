@@ -1,30 +1,25 @@
 //! `quorus runs`: executions of workflows.
 
-use std::{str::FromStr, time::SystemTime};
-
-use clap::{Subcommand, builder::PossibleValuesParser};
-use prost_types::Timestamp;
+use clap::Subcommand;
 use quorus_client::{Client, exit_code, is_final, v1};
 use serde_json::{Value, json};
 
 use super::{
-    args::{Format, Globals, duration, key_value, labels},
-    client, describe,
+    args::{Format, Globals},
+    bulk::{self, Targets, Verb},
+    client, describe, export,
     failure::Failure,
-    lifecycle, render, table, term,
-    text::{age, between, painted, plural, run_status, run_style, span},
+    lifecycle, list, logs, render, term,
+    text::run_status,
     view,
     watch::{self, Show},
 };
 
-const STATUSES: [&str; 10] =
-    ["queued", "running", "failing", "cancelling", "compensating", "needs_attention", "succeeded", "failed", "cancelled", "terminated"];
-
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// List runs, newest first
-    #[command(visible_alias = "ls")]
-    List(List),
+    /// List runs, newest first, or count them
+    #[command(visible_alias = "ls", visible_alias = "search")]
+    List(list::Args),
     /// Show a run on one line, or whole with -o json
     Get(One),
     /// Show a run with its steps, for people
@@ -47,6 +42,8 @@ pub(crate) enum Command {
         #[arg(long, value_name = "NUMBER")]
         limit: Option<usize>,
     },
+    /// Show what steps wrote: stdout, stderr and what workers say
+    Logs(logs::Args),
     /// Print what a run, or one of its steps, returned
     Output {
         #[command(flatten)]
@@ -65,6 +62,11 @@ pub(crate) enum Command {
     },
     /// Stop runs at once
     Terminate(Stop),
+    /// Remove ended runs with their histories, now instead of after their retention
+    #[command(visible_alias = "delete")]
+    Purge(Stop),
+    /// Write the histories of runs as JSON lines
+    Export(export::Args),
     #[command(flatten)]
     Lifecycle(lifecycle::Command),
 }
@@ -78,39 +80,19 @@ pub(crate) struct One {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Stop {
-    /// Ids of the runs
-    #[arg(required = true, value_name = "RUN")]
-    ids: Vec<String>,
+    #[command(flatten)]
+    targets: Targets,
     /// Recorded in the history
     #[arg(long, default_value = "", hide_default_value = true, value_name = "TEXT")]
     reason: String,
 }
 
-#[derive(Debug, clap::Args)]
-pub(crate) struct List {
-    /// Only runs of this workflow
-    #[arg(long, short, value_name = "NAME")]
-    workflow: Option<String>,
-    /// Only runs with this status; several separated by commas
-    #[arg(long, short, value_delimiter = ',', value_name = "STATUS", value_parser = PossibleValuesParser::new(STATUSES))]
-    status: Vec<String>,
-    /// Only runs with this label; may be repeated
-    #[arg(long, short, value_name = "KEY=VALUE", value_parser = key_value)]
-    label: Vec<(String, String)>,
-    /// Only runs that started since then: a duration ago, or an RFC 3339 time
-    #[arg(long, value_name = "TIME", value_parser = since)]
-    since: Option<Timestamp>,
-    /// At most this many
-    #[arg(long, default_value_t = 50, value_name = "NUMBER")]
-    limit: usize,
-}
-
 pub(crate) async fn run(command: Command, globals: &Globals) -> Result<(), Failure> {
     match command {
-        Command::List(args) => list(args, globals).await,
+        Command::List(args) => list::run(args, globals).await,
         Command::Get(one) => {
             let run = get(&client::connect(globals)?, &one).await?;
-            term::print_as(globals, || render::value(&run), || rows(std::slice::from_ref(&run)))
+            term::print_as(globals, || render::value(&run), || list::rows(std::slice::from_ref(&run)))
         }
         Command::Describe(one) => {
             let run = get(&client::connect(globals)?, &one).await?;
@@ -119,9 +101,12 @@ pub(crate) async fn run(command: Command, globals: &Globals) -> Result<(), Failu
         Command::Watch { run, from } => wait(globals, &run, from, Show::Events).await,
         Command::Wait(one) => wait(globals, &one, 1, Show::Nothing).await,
         Command::History { run, limit } => history(globals, run, limit).await,
+        Command::Logs(args) => logs::run(args, globals).await,
         Command::Output { run, step } => output(globals, &run, step.as_deref()).await,
         Command::Cancel { stop, no_compensate } => cancel(globals, stop, no_compensate).await,
         Command::Terminate(stop) => terminate(globals, stop).await,
+        Command::Purge(stop) => purge(globals, stop).await,
+        Command::Export(args) => export::run(args, globals).await,
         Command::Lifecycle(command) => lifecycle::run(command, globals).await,
     }
 }
@@ -134,50 +119,6 @@ async fn wait(globals: &Globals, one: &One, from: u64, show: Show) -> Result<(),
     let client = client::connect_to_wait(globals, None)?;
     let run = watch::follow(&client, globals, "", &one.id, from, show).await?;
     watch::conclude(globals, &run, show)
-}
-
-async fn list(args: List, globals: &Globals) -> Result<(), Failure> {
-    let client = client::connect(globals)?;
-    let statuses = args.status.iter().filter_map(|name| v1::RunStatus::from_str_name(&format!("RUN_STATUS_{}", name.to_uppercase())));
-    let mut request = v1::ListRunsRequest {
-        workflow: args.workflow.unwrap_or_default(),
-        statuses: statuses.map(|status| status as i32).collect(),
-        labels: labels(args.label),
-        started_after: args.since,
-        ..Default::default()
-    };
-    let mut runs = Vec::new();
-    let mut more = true;
-    while more && runs.len() < args.limit {
-        request.page_size = u32::try_from(args.limit - runs.len()).unwrap_or(u32::MAX).min(1000);
-        let page = client.list_runs(request.clone()).await?;
-        runs.extend(page.runs);
-        more = !page.next_page_token.is_empty();
-        request.page_token = page.next_page_token;
-    }
-    if globals.output == Format::Table {
-        if runs.is_empty() {
-            term::remark(globals, &format!("no runs in namespace {}", client.options().namespace));
-        } else if more {
-            term::remark(globals, &format!("the newest {} are shown; see --limit", plural(runs.len(), "run")));
-        }
-    }
-    term::print_as(globals, || json!({"runs": runs.iter().map(render::value).collect::<Vec<_>>()}), || rows(&runs))
-}
-
-fn rows(runs: &[v1::Run]) -> String {
-    let row = |run: &v1::Run| {
-        let ended = run.ended_at.unwrap_or_else(super::text::now);
-        [
-            run.run_id.clone(),
-            run.workflow.clone(),
-            painted(run_style(run.status()), &run_status(run.status())),
-            format!("{}/{}", run.steps_ended, run.steps_total),
-            age(run.started_at.as_ref()),
-            between(run.started_at.as_ref(), Some(&ended)).map(span).unwrap_or_default(),
-        ]
-    };
-    table::table(["RUN", "WORKFLOW", "STATUS", "STEPS", "AGE", "DURATION"], runs.iter().map(row))
 }
 
 async fn history(globals: &Globals, one: One, limit: Option<usize>) -> Result<(), Failure> {
@@ -226,51 +167,32 @@ async fn output(globals: &Globals, one: &One, step: Option<&str>) -> Result<(), 
 }
 
 async fn cancel(globals: &Globals, stop: Stop, no_compensate: bool) -> Result<(), Failure> {
-    let client = client::connect(globals)?;
-    for id in stop.ids {
-        let request = v1::CancelRunRequest { run_id: id, reason: stop.reason.clone(), no_compensate, ..Default::default() };
-        stopped(globals, &client.cancel_run(request).await?)?;
-    }
-    Ok(())
+    let verb = Verb { name: "cancel", done: "cancelled", only: "status=open" };
+    let Stop { targets, reason } = stop;
+    bulk::each(globals, targets, verb, |client, run| {
+        let request = v1::CancelRunRequest { run_id: run.run_id, reason: reason.clone(), no_compensate, ..Default::default() };
+        async move { client.cancel_run(request).await.map(Some) }
+    })
+    .await
 }
 
 async fn terminate(globals: &Globals, stop: Stop) -> Result<(), Failure> {
-    let client = client::connect(globals)?;
-    for id in stop.ids {
-        let request = v1::TerminateRunRequest { run_id: id, reason: stop.reason.clone(), ..Default::default() };
-        stopped(globals, &client.terminate_run(request).await?)?;
-    }
-    Ok(())
+    let verb = Verb { name: "terminate", done: "terminated", only: "status=open" };
+    let Stop { targets, reason } = stop;
+    bulk::each(globals, targets, verb, |client, run| {
+        let request = v1::TerminateRunRequest { run_id: run.run_id, reason: reason.clone(), ..Default::default() };
+        async move { client.terminate_run(request).await.map(Some) }
+    })
+    .await
 }
 
-fn stopped(globals: &Globals, run: &v1::Run) -> Result<(), Failure> {
-    let line = || if globals.quiet { String::new() } else { format!("run {} is {}\n", run.run_id, run_status(run.status())) };
-    term::print_as(globals, || render::value(run), line)
-}
-
-/// Reads `10m` (ago) or an RFC 3339 time.
-fn since(text: &str) -> Result<Timestamp, String> {
-    if let Ok(ago) = duration(text) {
-        return SystemTime::now().checked_sub(ago).map(Into::into).ok_or_else(|| "too long ago".to_owned());
-    }
-    Timestamp::from_str(text).map_err(|_| "expected a duration such as 10m, or a time such as 2026-11-24T20:00:00Z".to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn since_takes_durations_and_times() {
-        assert_eq!(since("2025-11-24T20:00:01Z"), Ok(Timestamp { seconds: 1_764_014_401, nanos: 0 }));
-        assert!(since("10m").is_ok());
-        assert!(since("yesterday").is_err());
-    }
-
-    #[test]
-    fn every_status_is_known() {
-        for name in STATUSES {
-            assert!(v1::RunStatus::from_str_name(&format!("RUN_STATUS_{}", name.to_uppercase())).is_some(), "{name}");
-        }
-    }
+async fn purge(globals: &Globals, stop: Stop) -> Result<(), Failure> {
+    let verb = Verb { name: "purge", done: "purged", only: "status=ended" };
+    let Stop { targets, reason } = stop;
+    bulk::each(globals, targets, verb, |client, run| {
+        let v1::Run { run_id, run_uid, .. } = run;
+        let request = v1::PurgeRunRequest { run_id, run_uid, reason: reason.clone(), ..Default::default() };
+        async move { client.purge_run(request).await.map(|_| None) }
+    })
+    .await
 }

@@ -35,6 +35,10 @@ pub(crate) fn remark(globals: &Globals, text: &str) {
     }
 }
 
+pub(crate) fn stdout_is_terminal() -> bool {
+    io::stdout().is_terminal()
+}
+
 pub(crate) fn stderr_is_terminal() -> bool {
     io::stderr().is_terminal()
 }

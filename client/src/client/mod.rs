@@ -1,16 +1,19 @@
 //! [`Client`]: every call of the API, with failover.
 //!
 //! - `call.rs` repeats a call on other nodes until it is answered or its time is over.
-//! - `methods.rs` and `lifecycle.rs` have a typed method per RPC; each says why repeating it is safe.
+//! - `methods.rs`, `index.rs` and `lifecycle.rs` have a typed method per RPC; each says why repeating it is safe.
 //! - `watch.rs` follows a run across lost connections.
 //!
 //! Invariant: nothing is repeated that could take effect twice. A start carries a request id, everything else is idempotent.
 
 mod call;
 mod flow;
+mod logs;
+mod index;
 mod lifecycle;
 mod methods;
 mod options;
+mod schedules;
 mod watch;
 
 use std::sync::{Arc, atomic::AtomicUsize};

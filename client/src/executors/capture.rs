@@ -4,6 +4,9 @@ use std::collections::VecDeque;
 
 use tokio::io::{AsyncRead, AsyncReadExt};
 
+/// More of a line is not shown.
+const LINE_MAX: usize = 8 * 1024;
+
 /// Which part is kept when there is too much.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Keep {
@@ -69,12 +72,24 @@ impl Capture {
         String::from_utf8_lossy(whole).into_owned()
     }
 
-    /// Reads to the end of the stream, keeping what fits.
-    pub(super) async fn read(&mut self, mut stream: impl AsyncRead + Unpin) {
+    /// Reads to the end of the stream, keeping what fits, and shows each line.
+    pub(super) async fn read(&mut self, mut stream: impl AsyncRead + Unpin, mut show: impl FnMut(&str)) {
         let mut buffer = vec![0; 16 * 1024];
+        let mut line = Vec::new();
         // A pipe that breaks is a pipe that ends.
         while let Ok(count @ 1..) = stream.read(&mut buffer).await {
             self.push(&buffer[..count]);
+            for part in buffer[..count].split_inclusive(|byte| *byte == b'\n') {
+                let room = LINE_MAX.saturating_sub(line.len());
+                line.extend_from_slice(&part[..part.len().min(room)]);
+                if part.ends_with(b"\n") {
+                    show(String::from_utf8_lossy(&line).trim_end_matches(['\r', '\n']));
+                    line.clear();
+                }
+            }
+        }
+        if !line.is_empty() {
+            show(&String::from_utf8_lossy(&line));
         }
     }
 }

@@ -79,12 +79,12 @@ pub async fn exec(context: TaskContext, settings: Exec) -> Result<Output, TaskEr
     let status = {
         let read_out = async {
             if let Some(stdout) = stdout {
-                out.read(stdout).await;
+                out.read(stdout, |line| context.log_from("stdout", line)).await;
             }
         };
         let read_err = async {
             if let Some(stderr) = stderr {
-                err.read(stderr).await;
+                err.read(stderr, |line| context.log_from("stderr", line)).await;
             }
         };
         let pipes = async { tokio::join!(read_out, read_err, feed(stdin, input.stdin.as_deref())) };

@@ -11,7 +11,7 @@ use std::{
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use quorus_proto::v1::{Failure, Payload, Task};
+use quorus_proto::v1::{Failure, LogLine, Payload, Task};
 use quorus_secrets::Resolved;
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::{
@@ -22,6 +22,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::attempt::masked_payload;
 
+/// Longer lines are cut.
+const LOG_LINE_MAX: usize = 4096;
+
 /// What an attempt tells the driver.
 #[derive(Debug)]
 pub(super) enum Report {
@@ -31,6 +34,8 @@ pub(super) enum Report {
     Checkpoint { lease: Bytes, number: u64, payload: Payload },
     /// It lives.
     Progress { lease: Bytes },
+    /// It wrote a line.
+    Log { lease: Bytes, line: LogLine },
 }
 
 /// Why an attempt is asked to stop.
@@ -160,6 +165,25 @@ impl TaskContext {
     pub fn progress(&self) {
         // Fails only when the worker is gone, and then nobody waits for progress.
         let _ = self.reports.send(Report::Progress { lease: self.task.lease.clone() });
+    }
+
+    /// Writes a line that people see with `quorus runs logs`. Nodes keep at most 256 KiB of each attempt.
+    pub fn log(&self, line: impl AsRef<str>) {
+        self.log_from("worker", line.as_ref());
+    }
+
+    /// Writes a line of a stream of the attempt.
+    pub(crate) fn log_from(&self, stream: &str, line: &str) {
+        let masked = self.secrets.mask_text(line);
+        let mut end = masked.len().min(LOG_LINE_MAX);
+        while !masked.is_char_boundary(end) {
+            end -= 1;
+        }
+        let since_epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        let time_ms = i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX);
+        let line = LogLine { time_ms, stream: stream.to_owned(), text: masked[..end].to_owned() };
+        // Fails only when the worker is gone.
+        let _ = self.reports.send(Report::Log { lease: self.task.lease.clone(), line });
     }
 
     /// Waits until the attempt is asked to stop.

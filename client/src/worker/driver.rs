@@ -238,6 +238,7 @@ impl Driver {
                 self.leases.ended(outcome)
             }
             Report::Checkpoint { lease, number, payload } => self.leases.checkpoint(self.now(), &lease, number, payload),
+            Report::Log { lease, line } => self.leases.log(self.now(), &lease, line),
             Report::Progress { lease } => self.leases.progress(self.now(), &lease),
         };
         self.carry_out(link, actions);

@@ -19,13 +19,20 @@ use std::{
 
 use bytes::Bytes;
 use quorus_proto::v1::{
-    CancelTask, Heartbeat, HeartbeatAck, OutcomeAck, Payload, Task, TaskOutcome, TaskProgress, WorkRequest, work_request::Message,
+    CancelTask, Heartbeat, HeartbeatAck, LogLine, OutcomeAck, Payload, Task, TaskOutcome, TaskProgress, WorkRequest, work_request::Message,
 };
 
 use super::over::Over;
 
 /// Time since the worker began, on its monotonic clock.
 pub(super) type Moment = Duration;
+
+/// Lines of an attempt beyond this many bytes are dropped: nodes would not keep them.
+const LOG_BYTES_MAX: usize = 256 * 1024;
+/// What a line counts beside its text.
+const LOG_LINE_OVERHEAD: usize = 32;
+/// Lines wait this long for others to go along with them.
+const LOGS_AFTER: Duration = Duration::from_secs(1);
 
 /// What the shell is to do.
 #[derive(Clone, Debug, PartialEq)]
@@ -65,6 +72,10 @@ struct Held {
     checkpoint_sent: bool,
     progressed: bool,
     progress_sent_at: Moment,
+    /// Lines that were not sent yet. What is sent is forgotten: a lost line is no harm.
+    logs: Vec<LogLine>,
+    /// Bytes of lines so far.
+    logged: usize,
 }
 
 #[derive(Debug)]
@@ -174,6 +185,8 @@ impl Leases {
                 checkpoint_sent: false,
                 progressed: false,
                 progress_sent_at: now,
+                logs: Vec::new(),
+                logged: 0,
             },
         );
         self.earliest_stop = self.earliest_stop.min(deadline.saturating_sub(stop_margin(self.lease)));
@@ -189,8 +202,33 @@ impl Leases {
         held.checkpoint = None;
         held.progressed = false;
         held.outcome = Some(outcome.clone());
+        let logs = std::mem::take(&mut held.logs);
         self.urgent.remove(&outcome.lease);
-        if self.connected { vec![send(Message::Outcome(outcome))] } else { Vec::new() }
+        if !self.connected {
+            return Vec::new();
+        }
+        let mut actions = Vec::new();
+        if !logs.is_empty() {
+            // Its last words, before the outcome after which nobody listens. Nothing depends on the answer.
+            self.last_beat += 1;
+            let progress = TaskProgress { lease: outcome.lease.clone(), checkpoint: None, logs };
+            let beat = Heartbeat { id: self.last_beat, leases: vec![outcome.lease.clone()], progress: vec![progress] };
+            actions.push(send(Message::Heartbeat(beat)));
+        }
+        actions.push(send(Message::Outcome(outcome)));
+        actions
+    }
+
+    /// The attempt wrote a line. Lines beyond the bound of an attempt are dropped.
+    pub(super) fn log(&mut self, now: Moment, lease: &Bytes, line: LogLine) -> Vec<Action> {
+        let Some(held) = self.held.get_mut(lease).filter(|held| held.outcome.is_none()) else { return Vec::new() };
+        if held.logged > LOG_BYTES_MAX {
+            return Vec::new();
+        }
+        held.logged += line.text.len() + LOG_LINE_OVERHEAD;
+        held.logs.push(line);
+        self.hurry(lease.clone(), now + LOGS_AFTER);
+        self.heartbeat_if_due(now)
     }
 
     /// The attempt made a checkpoint. It replaces an older one that was not sent yet.
@@ -374,7 +412,7 @@ impl Leases {
         for lease in &leases {
             let Some(held) = self.held.get_mut(lease) else { continue };
             let checkpoint = held.checkpoint.clone().filter(|_| !held.checkpoint_sent);
-            if checkpoint.is_none() && !held.progressed {
+            if checkpoint.is_none() && !held.progressed && held.logs.is_empty() {
                 continue;
             }
             held.progressed = false;
@@ -383,7 +421,8 @@ impl Leases {
                 held.checkpoint_sent = true;
                 beat.checkpoints.insert(lease.clone(), *number);
             }
-            progress.push(TaskProgress { lease: lease.clone(), checkpoint: checkpoint.map(|(_, payload)| payload) });
+            let (checkpoint, logs) = (checkpoint.map(|(_, payload)| payload), std::mem::take(&mut held.logs));
+            progress.push(TaskProgress { lease: lease.clone(), checkpoint, logs });
         }
         self.last_beat += 1;
         // What a lease ago was not decided was asked again since.

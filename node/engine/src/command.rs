@@ -50,6 +50,13 @@ pub enum Command {
         /// Which attempt.
         attempt: AttemptRef,
     },
+    /// A waiting task found no room in a limit that says `fail`.
+    LimitExceeded {
+        /// Which step.
+        step: StepId,
+        /// Which limit.
+        limit: String,
+    },
     /// The dispatcher saw a queued step's deadline pass.
     ScheduleTimeout {
         /// Which step.

@@ -416,6 +416,8 @@ pub struct RunInfo {
     pub steps_total: u32,
     /// When the run times out.
     pub deadline: Option<Timestamp>,
+    /// How long it is kept after its end, if its definition says so.
+    pub retention: Option<Millis>,
     /// The run that started it.
     pub parent: Option<Parent>,
     /// Who started the first of its ancestors, if it has any; else that is `principal`.

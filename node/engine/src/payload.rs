@@ -64,6 +64,8 @@ pub mod failure_type {
     pub const ATTEMPT_TIMEOUT: &str = "QuorusAttemptTimeout";
     /// `heartbeat_timeout` passed without a sign of progress.
     pub const HEARTBEAT_TIMEOUT: &str = "QuorusHeartbeatTimeout";
+    /// A limit that says `fail` had no room.
+    pub const LIMIT_EXCEEDED: &str = "QuorusLimitExceeded";
     /// `schedule_timeout` passed before a worker took the task.
     pub const SCHEDULE_TIMEOUT: &str = "QuorusScheduleTimeout";
     /// The step's `timeout` passed.

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
+use prost_reflect::{DynamicMessage, MessageDescriptor};
 use quorus_proto::v1::Workflow;
 
 use crate::{
@@ -15,6 +16,7 @@ use crate::{
     schema,
     source_map::SourceMap,
     span::Span,
+    typed,
     walk::Walk,
 };
 
@@ -70,13 +72,29 @@ impl Read {
 /// ```
 pub fn read(text: &str, name: &str) -> Read {
     let source = Arc::new(Source::new(text, name));
+    match single(text) {
+        Some(document) => self::document(document, source),
+        None => empty(source),
+    }
+}
+
+/// The same for a definition that is no workflow: the message, and everything that was found on the way.
+pub(crate) fn read_message(text: &str, name: &str, descriptor: &MessageDescriptor, kind: &str) -> (Option<DynamicMessage>, Read) {
+    let source = Arc::new(Source::new(text, name));
+    let Some(document) = single(text) else { return (None, empty(source)) };
+    let noun = kind.to_lowercase();
+    let (message, mut read) = examine(document, source, descriptor, &noun);
+    if let Some(message) = &message {
+        let text = |name: &str| message.get_field_by_name(name).and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default();
+        read.add(&typed::check_kind(&text("api_version"), &text("kind"), kind));
+    }
+    (message, read)
+}
+
+/// The only document of a text; what comes after it is a finding of it.
+fn single(text: &str) -> Option<Document> {
     let mut documents = parse(text).into_iter();
-    let Some(mut first) = documents.next() else {
-        let empty =
-            Finding::error("empty", "", Span::default(), "there is no definition in here").hint("start with `api_version: quorus/v1`");
-        let diagnostics = vec![empty.place(&source)];
-        return Read { workflow: None, source_map: SourceMap::default(), diagnostics, source, incomplete: BTreeSet::new(), left_out: 0 };
-    };
+    let mut first = documents.next()?;
     if let Some(mut second) = documents.next() {
         match second.root.value {
             // What stops the parser is told as it is.
@@ -87,7 +105,13 @@ pub fn read(text: &str, name: &str) -> Read {
             ),
         }
     }
-    document(first, source)
+    Some(first)
+}
+
+fn empty(source: Arc<Source>) -> Read {
+    let empty = Finding::error("empty", "", Span::default(), "there is no definition in here").hint("start with `api_version: quorus/v1`");
+    let diagnostics = vec![empty.place(&source)];
+    Read { workflow: None, source_map: SourceMap::default(), diagnostics, source, incomplete: BTreeSet::new(), left_out: 0 }
 }
 
 /// Reads every definition of a text in which documents are separated by `---`. A text without any gives none.
@@ -97,20 +121,31 @@ pub fn read_all(text: &str, name: &str) -> Vec<Read> {
 }
 
 fn document(document: Document, source: Arc<Source>) -> Read {
-    let mut walk = Walk { findings: document.findings, ..Walk::default() };
-    walk.map.insert("", None, &document.root);
-    let message = walk.message(&schema::workflow(), &document.root, "");
-    let workflow: Option<Workflow> = message.and_then(|message| message.transcode_to().ok());
-    let Walk { map, mut findings, incomplete } = walk;
-    let mut read = Read { workflow, source_map: map, diagnostics: Vec::new(), source, incomplete, left_out: 0 };
-    findings.sort_by(|one, other| (one.span, &one.code).cmp(&(other.span, &other.code)));
-    // An anchored value is walked over once more for every alias, under another path.
-    findings.dedup_by(|one, other| one.span == other.span && one.code == other.code);
-    read.left_out = findings.len().saturating_sub(PLACED_MAX);
-    read.diagnostics = findings.into_iter().take(PLACED_MAX).map(|finding| finding.place(&read.source)).collect();
+    let (message, mut read) = examine(document, source, &schema::workflow(), "workflow");
+    read.workflow = message.and_then(|message| message.transcode_to().ok());
     let header = read.workflow.as_ref().map(header::check).unwrap_or_default();
     read.add(&header);
     read
+}
+
+/// Walks over a document. `noun` is what messages call it.
+fn examine(document: Document, source: Arc<Source>, descriptor: &MessageDescriptor, noun: &str) -> (Option<DynamicMessage>, Read) {
+    let mut walk = Walk { findings: document.findings, ..Walk::default() };
+    walk.map.insert("", None, &document.root);
+    let message = walk.message(descriptor, &document.root, "");
+    let Walk { map, mut findings, incomplete } = walk;
+    let mut read = Read { workflow: None, source_map: map, diagnostics: Vec::new(), source, incomplete, left_out: 0 };
+    findings.sort_by(|one, other| (one.span, &one.code).cmp(&(other.span, &other.code)));
+    // An anchored value is walked over once more for every alias, under another path.
+    findings.dedup_by(|one, other| one.span == other.span && one.code == other.code);
+    if noun != "workflow" {
+        for finding in &mut findings {
+            finding.message = finding.message.replace("the workflow", &format!("the {noun}"));
+        }
+    }
+    read.left_out = findings.len().saturating_sub(PLACED_MAX);
+    read.diagnostics = findings.into_iter().take(PLACED_MAX).map(|finding| finding.place(&read.source)).collect();
+    (message, read)
 }
 
 impl Read {

@@ -37,6 +37,11 @@ pub(crate) fn workflow() -> MessageDescriptor {
     WORKFLOW.clone()
 }
 
+/// A message by its full name.
+pub(crate) fn by_full_name(name: &str) -> Option<MessageDescriptor> {
+    POOL.get_message_by_name(name)
+}
+
 /// The field that a text in place of the message means.
 pub(crate) fn shorthand(message: &MessageDescriptor) -> Option<FieldDescriptor> {
     let (_, field) = SHORTHANDS.iter().find(|(name, _)| *name == message.full_name())?;

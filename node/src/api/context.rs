@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use quorus_engine::RunUid;
 use quorus_proto::v1;
 use quorus_raft::{Group, GroupId, Host, NodeId, Peers, disk::Disk};
 use tonic::Status;
@@ -12,7 +13,7 @@ use crate::{
     clock::Clock,
     dispatch::Dispatcher,
     gateway::Gateway,
-    leader::{LedShards, PlanCache},
+    leader::{LedShards, PlanCache, Retention},
     limits::PermitPort,
     liveness::Liveness,
     routing,
@@ -52,6 +53,8 @@ pub struct ApiContext {
     pub liveness: Liveness,
     /// Room for requests.
     pub admission: Admission,
+    /// How runs are removed.
+    pub retention: Retention,
 }
 
 impl ApiContext {
@@ -88,6 +91,12 @@ impl ApiContext {
     pub fn read_run(&self, shard: GroupId, namespace: &str, run_id: &str) -> Result<Option<v1::Run>, Status> {
         let store = self.store(shard);
         let Some(uid) = store.current_uid(namespace, run_id).map_err(|error| errors::internal(&error))? else { return Ok(None) };
+        self.read_uid(shard, uid)
+    }
+
+    /// A run with its steps, by its uid.
+    pub fn read_uid(&self, shard: GroupId, uid: RunUid) -> Result<Option<v1::Run>, Status> {
+        let store = self.store(shard);
         let Some(run) = store.load_run(uid).map_err(|error| errors::internal(&error))? else { return Ok(None) };
         self.show_run(&store, shard, &run).map(Some)
     }

@@ -200,12 +200,12 @@ impl Deliveries {
     }
 
     /// All that a child is started with; a failure if its workflow can't be started.
-    async fn start_of(&self, child: &peer::ChildRun, uid: RunUid) -> Result<Result<StartAsk, Failure>, Status> {
+    async fn start_of(&self, child: &peer::ChildRun, uid: RunUid) -> Result<Result<StartAsk, Box<Failure>>, Status> {
         let found = start::version_of(&self.context, &child.namespace, &child.workflow, child.version).await;
         let version = match found {
             Ok(version) => version,
             Err(status) if status.code() == Code::NotFound => {
-                return Ok(Err(refusal(failure_type::CHILD_REFUSED, status.message().to_owned())));
+                return Ok(Err(Box::new(refusal(failure_type::CHILD_REFUSED, status.message().to_owned()))));
             }
             Err(status) => return Err(status),
         };
@@ -213,7 +213,7 @@ impl Deliveries {
         if let Some(schema) = &plan.input_schema
             && let Err(status) = start::fits(schema, child.input.as_ref())
         {
-            return Ok(Err(refusal(failure_type::CHILD_REFUSED, status.message().to_owned())));
+            return Ok(Err(Box::new(refusal(failure_type::CHILD_REFUSED, status.message().to_owned()))));
         }
         let now = self.context.clock.now();
         let parent = child.parent.clone().unwrap_or_default();
@@ -233,6 +233,7 @@ impl Deliveries {
             tracestate: child.tracestate.clone(),
             steps_total: u32::try_from(plan.steps.len()).unwrap_or(u32::MAX),
             deadline: plan.timeout.map(|timeout| now.plus(timeout)),
+            retention: plan.retention,
             parent: Some(Parent { namespace: parent.namespace, run_id: parent.run_id, uid: parent_uid, step: parent.step }),
             root_principal: child.root_principal.clone().map(codec::principal_from_proto),
             pinned: start::pinned(&self.context, &plan)?,

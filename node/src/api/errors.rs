@@ -22,12 +22,30 @@ pub mod reason {
     pub const INVALID_ARGUMENT: &str = "INVALID_ARGUMENT";
     /// There is no such workflow or version.
     pub const WORKFLOW_NOT_FOUND: &str = "WORKFLOW_NOT_FOUND";
+    /// There is no such schedule.
+    pub const SCHEDULE_NOT_FOUND: &str = "SCHEDULE_NOT_FOUND";
+    /// There is no such trigger.
+    pub const TRIGGER_NOT_FOUND: &str = "TRIGGER_NOT_FOUND";
     /// Runs or schedules use the workflow.
     pub const WORKFLOW_IN_USE: &str = "WORKFLOW_IN_USE";
     /// There is no such run.
     pub const RUN_NOT_FOUND: &str = "RUN_NOT_FOUND";
     /// A run of this id exists and the policy forbids another.
     pub const RUN_EXISTS: &str = "RUN_EXISTS";
+    /// What was posted to a trigger is not what it takes.
+    pub const INVALID_EVENT: &str = "INVALID_EVENT";
+    /// The sender of an event did not prove who it is.
+    pub const UNAUTHENTICATED: &str = "UNAUTHENTICATED";
+    /// The node does not find the secret with which it would check a sender.
+    pub const SECRET_UNAVAILABLE: &str = "SECRET_UNAVAILABLE";
+    /// The trigger takes no events for now.
+    pub const TRIGGER_PAUSED: &str = "TRIGGER_PAUSED";
+    /// The request started a run that has ended and is not kept any more.
+    pub const RUN_PURGED: &str = "RUN_PURGED";
+    /// What is to be discarded is no dead letter.
+    pub const NO_DEAD_LETTER: &str = "NO_DEAD_LETTER";
+    /// The run goes on, and only ended ones can be removed.
+    pub const RUN_NOT_ENDED: &str = "RUN_NOT_ENDED";
     /// There is no such limit.
     pub const LIMIT_NOT_FOUND: &str = "LIMIT_NOT_FOUND";
     /// The run has ended.
@@ -145,6 +163,18 @@ pub fn overloaded(what: &str) -> Status {
 /// There is no such run.
 pub fn run_not_found(namespace: &str, run_id: &str) -> Status {
     status(Code::NotFound, reason::RUN_NOT_FOUND, format!("there is no run {run_id:?} in namespace {namespace:?}"))
+}
+
+/// The run that a repeated request started is not kept any more.
+pub fn run_purged(run_id: &str, uid: quorus_engine::RunUid) -> Status {
+    let message = format!("the request started run {run_id:?} ({uid}), which has ended and is not kept any more; nothing was started now");
+    status(Code::NotFound, reason::RUN_PURGED, message)
+}
+
+/// The run goes on, or owes something to another one.
+pub fn run_not_ended(run_id: &str) -> Status {
+    let message = format!("run {run_id:?} has not ended, or another run has yet to hear of its end; only then it can be removed");
+    status(Code::FailedPrecondition, reason::RUN_NOT_ENDED, message)
 }
 
 /// There is no such workflow.

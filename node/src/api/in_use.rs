@@ -11,15 +11,23 @@ use super::{
     forward::Journey,
     list,
 };
+use crate::{schedules, triggers};
 
 /// How many users the message names.
 const NAMED_MAX: usize = 5;
+/// How many definitions are read at a time.
+const PAGE: usize = 500;
 
 /// How many pages of runs are looked at. A page ends after a fixed number of keys, even if none matches.
 const PAGES_MAX: usize = 100;
 
 /// An error that names some of the runs that have not ended.
 pub(super) async fn check(context: &ApiContext, journey: &Journey, namespace: &str, workflow: &str) -> Result<(), Status> {
+    let definitions = schedules_and_triggers(context, namespace, workflow)?;
+    if !definitions.is_empty() {
+        let message = format!("workflow `{workflow}` can't be deleted: it is used by {}", definitions.join(", "));
+        return Err(errors::status(Code::FailedPrecondition, reason::WORKFLOW_IN_USE, message));
+    }
     let runs = open_runs(context, journey, namespace, workflow).await?;
     if runs.is_empty() {
         return Ok(());
@@ -28,6 +36,37 @@ pub(super) async fn check(context: &ApiContext, journey: &Journey, namespace: &s
     let names: Vec<_> = runs.iter().take(NAMED_MAX).map(|run| format!("`{run}`")).collect();
     let message = format!("workflow `{workflow}` can't be deleted: it is used by runs that have not ended: {}{more}", names.join(", "));
     Err(errors::status(Code::FailedPrecondition, reason::WORKFLOW_IN_USE, message))
+}
+
+/// Schedules and triggers that start the workflow, as messages call them; not more than are named.
+fn schedules_and_triggers(context: &ApiContext, namespace: &str, workflow: &str) -> Result<Vec<String>, Status> {
+    let mut found = Vec::new();
+    let mut after: Option<String> = None;
+    loop {
+        let page = context.system.list_schedules(namespace, after.as_deref(), PAGE).map_err(|error| errors::internal(&error))?;
+        for (name, state) in page.schedules {
+            let starts = schedules::definition::decode(state.definition).is_ok_and(|(_, definition)| definition.run.workflow == workflow);
+            found.extend(starts.then(|| format!("schedule `{name}`")));
+        }
+        after = page.next;
+        if after.is_none() || found.len() > NAMED_MAX {
+            break;
+        }
+    }
+    let mut after: Option<String> = None;
+    loop {
+        let page = context.system.list_triggers(namespace, after.as_deref(), PAGE).map_err(|error| errors::internal(&error))?;
+        for (name, state) in page.triggers {
+            let starts = triggers::definition::decode(state.definition).is_ok_and(|(_, definition)| definition.start.workflow == workflow);
+            found.extend(starts.then(|| format!("trigger `{name}`")));
+        }
+        after = page.next;
+        if after.is_none() || found.len() > NAMED_MAX {
+            break;
+        }
+    }
+    found.truncate(NAMED_MAX);
+    Ok(found)
 }
 
 /// Ids of runs that have not ended, at most one more than are named.

@@ -12,6 +12,12 @@ pub(super) const LABELS_MAX: usize = 64;
 pub(super) const PAGE_MAX: u32 = 1000;
 /// A page of a list when nothing is said.
 pub(super) const PAGE_DEFAULT: u32 = 100;
+/// Latest firings that come with a schedule.
+pub(super) const RECENT: usize = 10;
+/// Where counting stops.
+pub(super) const COUNT_MAX: u64 = 1_000_000;
+/// Where counting stops when nothing is said.
+pub(super) const COUNT_DEFAULT: u64 = 10_000;
 /// Queues of a worker.
 pub(super) const QUEUES_MAX: usize = 100;
 /// Tasks of a worker at a time.

@@ -2,16 +2,20 @@
 
 use std::collections::BTreeMap;
 
-use quorus_engine::{RunStatus, Timestamp};
+use quorus_engine::{RunUid, Timestamp};
 use quorus_proto::v1;
-use quorus_raft::{GroupId, NodeId};
+use quorus_raft::GroupId;
 use tonic::{Code, Status};
 
-use super::{ApiContext, errors, errors::reason, forward::Journey, history_event, limits, run_service, schemas, to_proto};
-use crate::store::{RunCursor, RunFilter, RunPage};
-
-/// Names the shards that a forwarded list is about, so that each is asked once.
-const SHARDS: &str = "quorus-shards";
+use super::{
+    ApiContext, errors,
+    errors::reason,
+    forward::Journey,
+    history_event, limits, run_service, schemas,
+    spread::{self, Spread},
+    to_proto,
+};
+use crate::store::{RunCursor, RunPage, ShardStore};
 
 /// One page over all shards: this node's from its own replicas, the others' from a node that has them.
 pub(super) async fn list_runs(
@@ -19,30 +23,18 @@ pub(super) async fn list_runs(
     journey: &Journey,
     mut message: v1::ListRunsRequest,
 ) -> Result<v1::ListRunsResponse, Status> {
-    if message.namespace.is_empty() {
-        message.namespace = quorus_spec::DEFAULT_NAMESPACE.to_owned();
-    }
-    let filter = filter(&message)?;
+    let filter = spread::filter_of_list(&mut message, context.clock.now())?;
     let cursor = cursor(&message.page_token)?;
     let limit = limits::page_size(message.page_size);
-    let only: Option<Vec<GroupId>> =
-        journey.metadata(SHARDS).map(|shards| shards.split(',').filter_map(|shard| shard.parse().ok()).collect());
+    let Spread { here, elsewhere } = Spread::of(context, journey, &filter)?;
     let mut pages = Vec::new();
     let mut numbers = BTreeMap::new();
-    let mut elsewhere: BTreeMap<NodeId, Vec<GroupId>> = BTreeMap::new();
-    for shard in 1..=context.shards()? {
-        if only.as_ref().is_some_and(|only| !only.contains(&shard)) {
-            continue;
-        }
-        if context.host.group(shard).is_some() {
-            let page = context.store(shard).list_runs(&filter, cursor, limit).map_err(|error| errors::internal(&error))?;
-            numbers.extend(page.runs.iter().map(|run| (run.info.uid, shard)));
-            pages.push(page);
-        } else if !journey.forwarded
-            && let Some(node) = context.holder_of(shard)
-        {
-            elsewhere.entry(node).or_default().push(shard);
-        }
+    for shard in here {
+        let page = context.store(shard).list_runs(&filter, cursor, limit).map_err(|error| errors::internal(&error))?;
+        numbers.extend(page.runs.iter().map(|run| (run.info.uid, shard)));
+        pages.push(page);
+        // A page may read thousands of keys: whoever else has something to do on this thread goes between.
+        tokio::task::yield_now().await;
     }
     let merged = RunPage::merge(pages, limit);
     let mut runs: Vec<v1::Run> = merged
@@ -54,11 +46,7 @@ pub(super) async fn list_runs(
     let mut horizon = merged.next;
     for (node, shards) in elsewhere {
         let channel = context.peers.channel(node).map_err(|error| errors::internal(&error))?;
-        let mut onward = journey.onward(message.clone());
-        let list = shards.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
-        if let Ok(value) = list.parse() {
-            onward.metadata_mut().insert(SHARDS, value);
-        }
+        let onward = Spread::onward(journey, &shards, message.clone());
         let answer = run_service::client(channel).list_runs(onward).await?.into_inner();
         runs.extend(answer.runs);
         horizon = nearer(horizon, RunCursor::from_token(&answer.next_page_token));
@@ -83,8 +71,7 @@ pub(super) fn history(
     message: &v1::GetRunHistoryRequest,
 ) -> Result<v1::GetRunHistoryResponse, Status> {
     let store = context.store(shard);
-    let uid = store.current_uid(&message.namespace, &message.run_id).map_err(|error| errors::internal(&error))?;
-    let uid = uid.ok_or_else(|| errors::run_not_found(&message.namespace, &message.run_id))?;
+    let uid = uid_of(&store, &message.namespace, &message.run_id, &message.run_uid)?;
     let from = match message.page_token.as_str() {
         "" => 1,
         token => token.parse().map_err(|_| bad_token())?,
@@ -97,39 +84,16 @@ pub(super) fn history(
     Ok(v1::GetRunHistoryResponse { events: wire, next_page_token })
 }
 
-fn filter(message: &v1::ListRunsRequest) -> Result<RunFilter, Status> {
-    let statuses = message.statuses().map(run_status).collect::<Option<Vec<_>>>();
-    let known = statuses.as_ref().is_some_and(|statuses| statuses.len() == message.statuses.len());
-    let Some(statuses) = statuses.filter(|_| known) else {
-        return Err(errors::invalid(vec![("statuses".into(), "holds a status that this version does not know".into())]));
-    };
-    let time = |time: &Option<prost_types::Timestamp>| {
-        time.map(|time| Timestamp(time.seconds.saturating_mul(1000).saturating_add(i64::from(time.nanos) / 1_000_000)))
-    };
-    Ok(RunFilter {
-        namespace: message.namespace.clone(),
-        workflow: message.workflow.clone(),
-        statuses,
-        labels: message.labels.clone(),
-        started_after: time(&message.started_after),
-        started_before: time(&message.started_before),
-    })
-}
-
-fn run_status(status: v1::RunStatus) -> Option<RunStatus> {
-    Some(match status {
-        v1::RunStatus::Unspecified => return None,
-        v1::RunStatus::Queued => RunStatus::Queued,
-        v1::RunStatus::Compensating => RunStatus::Compensating,
-        v1::RunStatus::NeedsAttention => RunStatus::NeedsAttention,
-        v1::RunStatus::Running => RunStatus::Running,
-        v1::RunStatus::Failing => RunStatus::Failing,
-        v1::RunStatus::Cancelling => RunStatus::Cancelling,
-        v1::RunStatus::Succeeded => RunStatus::Succeeded,
-        v1::RunStatus::Failed => RunStatus::Failed,
-        v1::RunStatus::Cancelled => RunStatus::Cancelled,
-        v1::RunStatus::Terminated => RunStatus::Terminated,
-    })
+/// The run that a request names: by its uid if it gives one, else the newest one that had the id.
+pub(super) fn uid_of(store: &ShardStore, namespace: &str, run_id: &str, run_uid: &str) -> Result<RunUid, Status> {
+    let not_found = || errors::run_not_found(namespace, run_id);
+    if run_uid.is_empty() {
+        return store.current_uid(namespace, run_id).map_err(|error| errors::internal(&error))?.ok_or_else(not_found);
+    }
+    let uid = RunUid(u128::from_str_radix(run_uid, 16).map_err(|_| errors::invalid(vec![("run_uid".into(), "is not a uid".into())]))?);
+    let summary = store.run_summary(uid).map_err(|error| errors::internal(&error))?;
+    let named = summary.is_some_and(|run| run.info.namespace == namespace && run.info.run_id == run_id);
+    if named { Ok(uid) } else { Err(not_found()) }
 }
 
 fn cursor(token: &str) -> Result<Option<RunCursor>, Status> {
@@ -139,7 +103,7 @@ fn cursor(token: &str) -> Result<Option<RunCursor>, Status> {
     RunCursor::from_token(token).map(Some).ok_or_else(bad_token)
 }
 
-fn bad_token() -> Status {
+pub(super) fn bad_token() -> Status {
     errors::status(Code::InvalidArgument, reason::INVALID_ARGUMENT, "page_token: is not one that a list returned")
 }
 
@@ -149,7 +113,7 @@ fn newest_first(run: &v1::Run) -> (std::cmp::Reverse<(i64, i32)>, &str) {
 }
 
 /// Where a cursor stands in the order of the list.
-fn place(cursor: RunCursor) -> (std::cmp::Reverse<Timestamp>, quorus_engine::RunUid) {
+fn place(cursor: RunCursor) -> (std::cmp::Reverse<Timestamp>, RunUid) {
     (std::cmp::Reverse(cursor.started_at), cursor.uid)
 }
 
@@ -163,6 +127,6 @@ fn nearer(a: Option<RunCursor>, b: Option<RunCursor>) -> Option<RunCursor> {
 fn cursor_of(run: &v1::Run) -> Option<RunCursor> {
     let started = run.started_at?;
     let started_at = Timestamp(started.seconds.saturating_mul(1000).saturating_add(i64::from(started.nanos) / 1_000_000));
-    let uid = quorus_engine::RunUid(u128::from_str_radix(&run.run_uid, 16).ok()?);
+    let uid = RunUid(u128::from_str_radix(&run.run_uid, 16).ok()?);
     Some(RunCursor { started_at, uid })
 }

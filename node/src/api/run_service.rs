@@ -52,7 +52,8 @@ impl RunService for Runs {
         if message.consistency() != v1::Consistency::Stale {
             fresh(&group, &journey).await?;
         }
-        let run = self.context.read_run(shard, &message.namespace, &message.run_id)?;
+        let uid = list::uid_of(&self.context.store(shard), &message.namespace, &message.run_id, &message.run_uid)?;
+        let run = self.context.read_uid(shard, uid)?;
         let run = run.ok_or_else(|| errors::run_not_found(&message.namespace, &message.run_id))?;
         Ok(Response::new(v1::GetRunResponse { run: Some(run) }))
     }

@@ -98,6 +98,7 @@ pub(super) async fn start(context: &ApiContext, led: &LedShard, message: &v1::St
         tracestate: message.tracestate.clone(),
         steps_total: u32::try_from(plan.steps.len()).unwrap_or(u32::MAX),
         deadline: plan.timeout.map(|timeout| now.plus(timeout)),
+        retention: plan.retention,
         parent: None,
         root_principal: None,
         pinned: pinned(context, &plan)?,
@@ -111,8 +112,8 @@ pub(super) async fn start(context: &ApiContext, led: &LedShard, message: &v1::St
             if !answer.existing {
                 metrics::counter!(names::RUNS_STARTED).increment(1);
             }
-            let run = context.read_run(led.shard, &message.namespace, &message.run_id)?;
-            Ok(v1::StartRunResponse { run, existing: answer.existing })
+            let run = context.read_uid(led.shard, answer.uid)?.ok_or_else(|| errors::run_purged(&message.run_id, answer.uid))?;
+            Ok(v1::StartRunResponse { run: Some(run), existing: answer.existing })
         }
         Err(refusal) => Err(refuse(led, &message.namespace, &message.run_id, refusal).await),
     }

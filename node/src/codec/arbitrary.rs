@@ -49,7 +49,7 @@ fn worker() -> impl Strategy<Value = WorkerId> {
     (text(), text()).prop_map(|(name, incarnation)| WorkerId { name, incarnation })
 }
 
-fn run_status() -> impl Strategy<Value = RunStatus> {
+pub(crate) fn run_status() -> impl Strategy<Value = RunStatus> {
     use RunStatus::*;
     prop::sample::select(vec![Running, Failing, Cancelling, Succeeded, Failed, Cancelled, Terminated, Queued, Compensating, NeedsAttention])
 }
@@ -178,6 +178,7 @@ pub(crate) fn run_info() -> impl Strategy<Value = RunInfo> {
             tracestate,
             steps_total,
             deadline,
+            retention: deadline.map(|time| quorus_engine::Millis(time.0.unsigned_abs())),
             parent,
             root_principal,
             pinned,

@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 use prost::Message;
-use quorus_engine::{RunInfo, Timestamp};
+use quorus_engine::{Millis, RunInfo, Timestamp};
 use quorus_proto::log;
 
 use super::{
@@ -46,6 +46,7 @@ pub fn info_from_proto(proto: log::RunInfo) -> Result<RunInfo, CodecError> {
         tracestate: proto.tracestate,
         steps_total: proto.steps_total,
         deadline: proto.deadline_ms.map(Timestamp),
+        retention: proto.retention_ms.map(Millis),
         parent: proto.parent.map(parent_from_proto).transpose()?,
         root_principal: proto.root_principal.map(principal_from_proto),
         pinned: proto.pinned,
@@ -68,6 +69,7 @@ fn without_input(info: &RunInfo) -> log::RunInfo {
         tracestate: info.tracestate.clone(),
         steps_total: info.steps_total,
         deadline_ms: info.deadline.map(|time| time.0),
+        retention_ms: info.retention.map(|retention| retention.0),
         parent: info.parent.as_ref().map(parent_to_proto),
         root_principal: info.root_principal.as_ref().map(principal_to_proto),
         pinned: info.pinned.clone(),

@@ -31,6 +31,10 @@ pub fn encode_system_command(command: &SystemCommand, time: Timestamp) -> Bytes 
             address: address.clone(),
             incarnation: incarnation.clone(),
         }),
+        SystemCommand::ApplySchedule(command) => Command::ApplySchedule(command.clone()),
+        SystemCommand::ChangeSchedule(command) => Command::ChangeSchedule((**command).clone()),
+        SystemCommand::ApplyTrigger(command) => Command::ApplyTrigger(command.clone()),
+        SystemCommand::ChangeTrigger(command) => Command::ChangeTrigger(command.clone()),
         SystemCommand::Flow(command) => Command::Flow(system::command_to_proto(command)),
     };
     log::SystemRecord { time_ms: time.0, command: Some(command) }.encode_to_vec().into()
@@ -57,6 +61,16 @@ pub fn decode_system_command(record: Bytes) -> Result<(Timestamp, SystemCommand)
         )),
         Command::UpdateNodeAddress(command) => {
             SystemCommand::UpdateNodeAddress { node: command.node_id, address: command.address, incarnation: command.incarnation }
+        }
+        Command::ApplySchedule(command) => SystemCommand::ApplySchedule(command),
+        Command::ChangeSchedule(command) => {
+            command.change.as_ref().ok_or(CodecError::UnknownKind { what: "change of a schedule" })?;
+            SystemCommand::ChangeSchedule(command.into())
+        }
+        Command::ApplyTrigger(command) => SystemCommand::ApplyTrigger(command),
+        Command::ChangeTrigger(command) => {
+            command.change.as_ref().ok_or(CodecError::UnknownKind { what: "change of a trigger" })?;
+            SystemCommand::ChangeTrigger(command)
         }
         Command::Flow(command) => SystemCommand::Flow(system::command_from_proto(command)?),
     };
@@ -88,6 +102,8 @@ pub fn encode_system_answer(answer: &SystemAnswer) -> Bytes {
             };
             Answer::NodeAddressUpdated(log::NodeAddressUpdated { verdict: verdict.into() })
         }
+        SystemAnswer::Schedule(changed) => Answer::ScheduleChanged((**changed).clone()),
+        SystemAnswer::Trigger(changed) => Answer::TriggerChanged((**changed).clone()),
         SystemAnswer::Flow(answer) => Answer::Flow(system::answer_to_proto(answer)),
     };
     log::SystemAnswer { answer: Some(answer) }.encode_to_vec().into()
@@ -106,6 +122,8 @@ pub fn decode_system_answer(bytes: Bytes) -> Result<SystemAnswer, CodecError> {
         }),
         Answer::WorkflowDeleted(answer) => SystemAnswer::WorkflowDeleted { existed: answer.existed, revision: answer.revision },
         Answer::ClusterRegistered(answer) => SystemAnswer::ClusterRegistered { cluster_id: answer.cluster_id, changed: answer.changed },
+        Answer::ScheduleChanged(changed) => SystemAnswer::Schedule(changed.into()),
+        Answer::TriggerChanged(changed) => SystemAnswer::Trigger(changed.into()),
         Answer::Flow(answer) => SystemAnswer::Flow(system::answer_from_proto(answer)?),
         Answer::NodeAddressUpdated(answer) => SystemAnswer::NodeAddress(match Verdict::try_from(answer.verdict) {
             Ok(Verdict::Updated) => AddressVerdict::Updated,

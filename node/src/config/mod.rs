@@ -51,6 +51,10 @@ pub struct Config {
     pub lease: Duration,
     /// How long a cancelled attempt may take to stop.
     pub cancel_grace: Duration,
+    /// How long ended runs are kept whose definition does not say it.
+    pub retention: Duration,
+    /// Where histories are written before their runs are removed, if anywhere.
+    pub export_dir: Option<PathBuf>,
     /// Attempts of built-in steps that this node executes at a time.
     pub builtin_concurrency: u32,
     /// Address ranges beside the public ones that built-in steps may call.
@@ -136,6 +140,8 @@ impl Config {
             replication_factor: 1,
             lease: Duration::from_secs(30),
             cancel_grace: Duration::from_secs(10),
+            retention: Duration::from_secs(30 * 24 * 3600),
+            export_dir: None,
             builtin_concurrency: 1000,
             http_allow_private: Vec::new(),
             secrets_dir: None,

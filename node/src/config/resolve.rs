@@ -130,6 +130,8 @@ impl Reader {
             replication_factor,
             lease: self.value("lease", |text| duration("lease", text)),
             cancel_grace: self.value("cancel_grace", |text| duration("cancel_grace", text)),
+            retention: self.value("retention", |text| duration("retention", text)),
+            export_dir: Some(self.value("export_dir", |text| Ok(PathBuf::from(text)))).filter(|folder| !folder.as_os_str().is_empty()),
             builtin_concurrency: self.integer("builtin_concurrency") as u32,
             http_allow_private: self.value("http_allow_private", value::cidrs),
             secrets_dir: Some(self.value("secrets_dir", |text| Ok(PathBuf::from(text)))).filter(|path| !path.as_os_str().is_empty()),

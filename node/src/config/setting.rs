@@ -74,6 +74,7 @@ impl Setting {
 const SECOND: u64 = 1_000;
 const MINUTE: u64 = 60 * SECOND;
 const HOUR: u64 = 60 * MINUTE;
+const DAY: u64 = 24 * HOUR;
 const PERMITS_MAX: u64 = 1_000_000;
 
 const fn setting(key: &'static str, flag: &'static str, kind: Kind, default: Option<&'static str>, about: &'static str) -> Setting {
@@ -112,6 +113,20 @@ pub static SETTINGS: &[Setting] = &[
         "How long a worker holds a task after its last acknowledged heartbeat",
     ),
     setting("cancel_grace", "cancel-grace", Kind::Duration(0, HOUR), Some("10s"), "How long a cancelled attempt may take to stop"),
+    setting(
+        "retention",
+        "retention",
+        Kind::Duration(SECOND, 100 * 365 * DAY),
+        Some("30d"),
+        "How long ended runs are kept whose definition does not say it",
+    ),
+    setting(
+        "export_dir",
+        "export-dir",
+        Kind::Path,
+        Some(""),
+        "Folder for the histories of runs that are about to be removed; empty: none are written",
+    ),
     setting(
         "builtin_concurrency",
         "builtin-concurrency",

@@ -186,7 +186,11 @@ impl Dispatcher {
 
     /// A queued task is not waiting any more: it was leased or has ended.
     pub fn dequeued(&self, uid: quorus_engine::RunUid, step: &quorus_engine::StepId) {
-        self.inner.tables.lock().waiting.remove(uid, step);
+        let mut tables = self.inner.tables.lock();
+        if tables.waiting.remove(uid, step).is_some() {
+            // It stood in its line, so nothing was leased.
+            tables.permits.end(uid, step, PermitEnd::Unused);
+        }
     }
 
     /// A lease was granted by an applied decision of this leadership: watch it, and push its task.

@@ -5,10 +5,14 @@ use std::{
     sync::{Arc, atomic::Ordering},
 };
 
-use quorus_engine::{Payload, PlannedStep, PlannedTask, RunInfo};
+use quorus_engine::{Command, Payload, PlannedStep, PlannedTask, RunInfo};
 
 use super::{Depth, Dispatcher, Ended, LimitRefs};
-use crate::{limits::LimitRules, system::FlowState};
+use crate::{
+    leader::Ask,
+    limits::{LimitRules, OnExceeded},
+    system::FlowState,
+};
 
 /// What the leaders on this node hold and want of limits.
 #[derive(Clone, Debug, Default)]
@@ -155,6 +159,18 @@ impl Dispatcher {
         }
         for line in lines {
             self.serve_line(&line);
+        }
+    }
+
+    /// There is no room for so many tasks: those that count against a limit that says so fail.
+    pub fn permits_refused(&self, limits: &LimitRefs, count: u32) {
+        let rules = self.rules();
+        let fails = |limit: &&super::LimitRef| rules.get(&limit.limit).is_some_and(|spec| spec.on_exceeded == OnExceeded::Fail);
+        let Some(limit) = limits.iter().find(fails) else { return };
+        for _ in 0..count {
+            let Some(task) = self.inner.tables.lock().waiting.pop_limited(limits) else { return };
+            let command = Command::LimitExceeded { step: task.step.clone(), limit: limit.limit.clone() };
+            self.deliver(task, Ask::Command(command), None);
         }
     }
 

@@ -244,7 +244,7 @@ fn explain(error: &reqwest::Error, asked: &Url, host: &str) -> CallError {
         }
         source = inner.source();
     }
-    let (host, why) = (host.to_owned(), error.source().map_or_else(|| error.to_string(), |source| chain(source)));
+    let (host, why) = (host.to_owned(), error.source().map_or_else(|| error.to_string(), chain));
     // After a redirect, the first host has seen the request.
     let redirected = error.url().is_some_and(|at| at != asked);
     if error.is_connect() && !redirected {

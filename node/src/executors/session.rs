@@ -237,7 +237,7 @@ impl Desk {
                 beat.checkpoints.insert(lease.clone(), *number);
             }
             let checkpoint = held.checkpoint.as_ref().map(|(_, payload)| payload.clone());
-            progress.push(v1::TaskProgress { lease: lease.clone(), checkpoint });
+            progress.push(v1::TaskProgress { lease: lease.clone(), checkpoint, logs: Vec::new() });
         }
         self.last_beat += 1;
         self.beats.insert(self.last_beat, beat);

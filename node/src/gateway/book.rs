@@ -111,6 +111,11 @@ impl Book {
         }
     }
 
+    /// True if the worker holds the lease.
+    pub fn holds(&self, id: u64, lease: &Bytes) -> bool {
+        self.sessions.get(&id).is_some_and(|session| session.held.contains_key(lease))
+    }
+
     /// A worker showed a sign of life: its leases are renewed by their leaders, and by nobody else.
     pub fn heartbeat(&mut self, id: u64, heartbeat: v1::Heartbeat) {
         let mut by_leader: BTreeMap<u64, peer::RenewLeases> = BTreeMap::new();

@@ -12,9 +12,9 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tokio_util::sync::CancellationToken;
 
-use super::{Book, SessionView, WorkerSender};
+use super::{Book, SessionView, StepLogs, WorkerSender};
 use crate::{
-    dispatch::{Dispatcher, serve_link},
+    dispatch::{Dispatcher, LeaseName, serve_link},
     observe::names,
 };
 
@@ -29,12 +29,20 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 pub struct Gateway {
     node_id: u64,
     book: Arc<Mutex<Book>>,
+    logs: StepLogs,
 }
 
 impl Gateway {
     /// Starts the links: to this node's own dispatcher in memory, to other nodes by gRPC.
-    pub fn start(node_id: u64, nodes: &BTreeSet<u64>, dispatcher: Dispatcher, peers: &Arc<Peers>, stop: &CancellationToken) -> Self {
-        let gateway = Self { node_id, book: Arc::default() };
+    pub fn start(
+        node_id: u64,
+        nodes: &BTreeSet<u64>,
+        dispatcher: Dispatcher,
+        peers: &Arc<Peers>,
+        logs: StepLogs,
+        stop: &CancellationToken,
+    ) -> Self {
+        let gateway = Self { node_id, book: Arc::default(), logs };
         for node in nodes.iter().copied() {
             let (gateway, stop) = (gateway.clone(), stop.clone());
             if node == node_id {
@@ -82,7 +90,17 @@ impl Gateway {
         match message {
             // The stream's reader takes the first one; another one is refused there.
             Message::Register(_) => {}
-            Message::Heartbeat(heartbeat) => book.heartbeat(session, heartbeat),
+            Message::Heartbeat(mut heartbeat) => {
+                for progress in &mut heartbeat.progress {
+                    // Lines stay here; that there are some is a sign of progress all the same.
+                    let lines = std::mem::take(&mut progress.logs);
+                    let name = (!lines.is_empty() && book.holds(session, &progress.lease)).then(|| LeaseName::decode(&progress.lease));
+                    if let Some(name) = name.flatten() {
+                        self.logs.append(name.uid, name.attempt.step, name.attempt.attempt, lines);
+                    }
+                }
+                book.heartbeat(session, heartbeat);
+            }
             Message::Outcome(outcome) => book.outcome(session, outcome),
             // As bounded as at registration; 0 stays 0.
             Message::Capacity(capacity) => book.set_capacity(session, capacity.capacity.min(crate::api::CAPACITY_MAX)),
@@ -97,6 +115,11 @@ impl Gateway {
     /// The workers, by name, that operators have stopped.
     pub fn set_drained(&self, names: BTreeSet<String>) {
         self.book.lock().set_drained(names);
+    }
+
+    /// Lines that steps wrote.
+    pub fn logs(&self) -> &StepLogs {
+        &self.logs
     }
 
     /// Sessions, for operators.

@@ -7,7 +7,9 @@ mod book;
 #[expect(clippy::module_inception, reason = "the noun of the file is the noun of the room")]
 mod gateway;
 mod session;
+mod step_logs;
 
 pub use book::{Book, LeaderSender, SessionView, WorkerSender};
 pub use gateway::Gateway;
 pub use session::{SessionArguments, WorkerSession};
+pub use step_logs::StepLogs;

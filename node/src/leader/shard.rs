@@ -24,6 +24,7 @@ use super::{
     LedShard, OwingSender, PlanCache, PlanError, RunKey,
     courier::{Courier, CourierArguments, Post},
     proposer::Proposer,
+    retention::{Purger, PurgerState, Retention},
     run_actor::{RunActor, RunArguments, Wake},
     timers::{TimerMessage, Timers, TimersArguments},
 };
@@ -62,6 +63,8 @@ pub struct LeaderContext {
     pub system: SystemStore,
     /// How long a cancelled attempt may take to stop.
     pub cancel_grace: Duration,
+    /// How long runs are kept.
+    pub retention: Retention,
     /// The way to group 0's leader.
     pub port: SystemPort,
     /// Ways to nodes.
@@ -202,6 +205,15 @@ impl ShardState {
         let (queued, leased) = (waiting.len(), leases.len());
         let led = LedShard::new(shard, term, self.group.clone(), myself.clone());
         let dispatcher = self.context.dispatcher.clone();
+        let with = PurgerState {
+            led: led.clone(),
+            store: store.clone(),
+            clock: self.context.clock.clone(),
+            retention: self.context.retention.clone(),
+            plans: self.context.plans.clone(),
+            looks: 0,
+        };
+        Actor::spawn_linked(None, Purger, with, myself.get_cell()).await?;
         let with = TimersArguments { led: led.clone(), store: store.clone(), clock: self.context.clock.clone(), dispatcher };
         let (timers, _) = Actor::spawn_linked(None, Timers, with, myself.get_cell()).await?;
         let (owing, told) = OwingSender::new();
@@ -298,7 +310,7 @@ impl ShardState {
 
     async fn stopped(&mut self, myself: &ActorRef<ShardMessage>, actor: ActorId) -> Result<(), ActorProcessingErr> {
         let Some(key) = self.runs.remove(&actor) else {
-            return Err("the shard's timers or its courier stopped".into());
+            return Err("the shard's timers, its courier or its purger stopped".into());
         };
         metrics::gauge!(names::RUN_ACTORS).decrement(1.0);
         let forgotten = self.open.as_ref().is_none_or(|open| open.led.forget(&key));

@@ -86,7 +86,15 @@ impl Actor for Timers {
 
     async fn pre_start(&self, myself: ActorRef<TimerMessage>, with: TimersArguments) -> Result<TimersState, ActorProcessingErr> {
         myself.cast(TimerMessage::Look(0))?;
-        Ok(TimersState { with, fired: BTreeMap::new(), own: BTreeSet::new(), cursor: Cursor::default(), sleep: 0, wakes_at: None, sleeper: None })
+        Ok(TimersState {
+            with,
+            fired: BTreeMap::new(),
+            own: BTreeSet::new(),
+            cursor: Cursor::default(),
+            sleep: 0,
+            wakes_at: None,
+            sleeper: None,
+        })
     }
 
     async fn handle(

@@ -45,6 +45,15 @@ pub struct NodeReport {
     pub groups: Vec<(LimitRefs, PermitGroup)>,
 }
 
+/// What a group of tasks gets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Grant {
+    /// So many permits.
+    pub permits: u32,
+    /// There is no room for another one.
+    pub full: bool,
+}
+
 /// How a limit is used, for one value of its key.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct LimitUse {
@@ -106,8 +115,8 @@ impl Keeper {
     }
 
     /// Takes a report; answers how many permits each of its groups gets.
-    pub fn report(&mut self, now: Millis, rules: &LimitRules, report: NodeReport) -> Vec<u32> {
-        let nothing = vec![0; report.groups.len()];
+    pub fn report(&mut self, now: Millis, rules: &LimitRules, report: NodeReport) -> Vec<Grant> {
+        let nothing = vec![Grant::default(); report.groups.len()];
         let node = self.nodes.entry(report.node).or_default();
         if node.boot == report.boot && report.sequence <= node.sequence {
             return nothing;
@@ -137,11 +146,13 @@ impl Keeper {
             if self.others_first(now, report.node, limits, group.rank) {
                 continue;
             }
-            while granted[index] < group.wanted.min(GRANTED_AT_ONCE) && self.take(now, rules, limits) {
-                granted[index] += 1;
+            let grant = &mut granted[index];
+            while grant.permits < group.wanted.min(GRANTED_AT_ONCE) && !grant.full {
+                grant.full = !self.take(now, rules, limits);
+                grant.permits += u32::from(!grant.full);
             }
             if let Some(group) = self.nodes.get_mut(&report.node).and_then(|node| node.groups.get_mut(limits)) {
-                group.held += granted[index];
+                group.held += grant.permits;
             }
         }
         granted

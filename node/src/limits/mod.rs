@@ -11,7 +11,7 @@ mod rules;
 mod spec;
 
 pub use breaker::{Breaker, BreakerState};
-pub use keeper::{Keeper, KeeperTimes, LimitUse, NodeReport};
+pub use keeper::{Grant, Keeper, KeeperTimes, LimitUse, NodeReport};
 pub use key::KeyTemplate;
 pub use port::{PermitPort, PermitPortParts};
 pub use rules::LimitRules;

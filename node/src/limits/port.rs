@@ -133,10 +133,14 @@ impl PermitPort {
             }
         };
         let mut waits = false;
-        for ((limits, group), granted) in groups.iter().zip(answer.granted) {
+        for (((limits, group), granted), full) in groups.iter().zip(answer.granted).zip(answer.full) {
             waits |= group.wanted > granted;
             if granted > 0 {
                 inner.dispatcher.permits_granted(limits, granted);
+            }
+            if full {
+                // Only those that the keeper knew of: later ones may find room.
+                inner.dispatcher.permits_refused(limits, group.wanted.saturating_sub(granted));
             }
         }
         waits
@@ -227,8 +231,9 @@ impl PermitPort {
             groups: request.groups.into_iter().map(group_from_proto).collect(),
         };
         let rules = self.inner.dispatcher.rules();
-        let granted = self.keep(|now, keeper| keeper.report(now, &rules, report))?;
-        Ok(ReportResponse { granted })
+        let grants = self.keep(|now, keeper| keeper.report(now, &rules, report))?;
+        let (granted, full) = grants.into_iter().map(|grant| (grant.permits, grant.full)).unzip();
+        Ok(ReportResponse { granted, full })
     }
 
     fn inspect_here(&self, request: &InspectRequest) -> Result<InspectResponse, Status> {

@@ -1,4 +1,4 @@
-//! The HTTP port: `/livez /readyz /metrics /version`.
+//! The HTTP port: `/livez /readyz /metrics /version`, and what others add, as [`crate::triggers`] do.
 
 use std::{
     io,
@@ -50,12 +50,12 @@ impl Http {
         self.listener.local_addr()
     }
 
-    /// Installs the metrics recorder and serves until the token is cancelled. Must be called inside a tokio runtime.
+    /// Installs the metrics recorder and serves, `more` routes too, until the token is cancelled. Must be called inside a tokio runtime.
     ///
     /// Cancel it last: probes and metrics matter most while a node stops.
-    pub fn spawn(self, readiness: Readiness, shutdown: CancellationToken) -> io::Result<JoinHandle<io::Result<()>>> {
+    pub fn spawn(self, readiness: Readiness, more: Router, shutdown: CancellationToken) -> io::Result<JoinHandle<io::Result<()>>> {
         let metrics = metrics::install().map_err(io::Error::other)?;
-        let router = router(Shared { readiness, metrics });
+        let router = router(Shared { readiness, metrics }).merge(more);
         let listener = TcpListener::from_std(self.listener)?;
         Ok(tokio::spawn(async move { axum::serve(listener, router).with_graceful_shutdown(shutdown.cancelled_owned()).await }))
     }
@@ -110,7 +110,7 @@ mod tests {
         let http = Http::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
         let (address, readiness, shutdown) = (http.local_addr().unwrap(), Readiness::default(), CancellationToken::new());
         let storage = readiness.check("storage");
-        let server = http.spawn(readiness, shutdown.clone()).unwrap();
+        let server = http.spawn(readiness, Router::new(), shutdown.clone()).unwrap();
 
         assert!(get(address, "/livez").await.starts_with("HTTP/1.1 200"));
         let not_ready = get(address, "/readyz").await;

@@ -12,6 +12,14 @@ pub const BUILD_INFO: &str = "quorus_build_info";
 pub const RUNS_STARTED: &str = "quorus_runs_started_total";
 /// Runs ended; label `status`.
 pub const RUNS_ENDED: &str = "quorus_runs_ended_total";
+/// Ended runs removed by this node as leader.
+pub const RUNS_PURGED: &str = "quorus_runs_purged_total";
+/// Histories that could not be written before their runs were to be removed.
+pub const EXPORT_FAILURES: &str = "quorus_export_failures_total";
+/// Runs that need attention and items that failed for good; label `shard`.
+pub const DEAD_LETTERS: &str = "quorus_dead_letters";
+/// Age of the oldest of them; label `shard`.
+pub const DEAD_LETTERS_OLDEST: &str = "quorus_dead_letters_oldest_seconds";
 /// Steps ended; labels `status`, `kind`.
 pub const STEPS_ENDED: &str = "quorus_steps_ended_total";
 /// Attempts ended; label `outcome`.
@@ -32,6 +40,14 @@ pub const RPC_REQUESTS: &str = "quorus_rpc_requests_total";
 pub const RPC_DURATION: &str = "quorus_rpc_duration_seconds";
 /// Decisions that shared a record.
 pub const RECORD_BATCHES: &str = "quorus_record_batches";
+/// Schedules, on the node that fires them; 0 elsewhere.
+pub const SCHEDULES: &str = "quorus_schedules";
+/// Nominal times of schedules by what became of them; label `outcome`.
+pub const SCHEDULE_FIRINGS: &str = "quorus_schedule_firings_total";
+/// From the time at which a schedule was due to the start of its run.
+pub const SCHEDULE_DELAY: &str = "quorus_schedule_delay_seconds";
+/// Events that were posted to triggers; label `outcome`.
+pub const TRIGGER_EVENTS: &str = "quorus_trigger_events_total";
 /// Run actors in memory.
 pub const RUN_ACTORS: &str = "quorus_run_actors";
 /// CPU time of the process.
@@ -74,6 +90,10 @@ pub const DESCRIPTIONS: &[Description] = &[
     row(BUILD_INFO, Kind::Gauge, "Constant 1, labelled with the version"),
     row(RUNS_STARTED, Kind::Counter, "Runs accepted by shards that this node leads"),
     row(RUNS_ENDED, Kind::Counter, "Runs ended on shards that this node leads, by status"),
+    row(RUNS_PURGED, Kind::Counter, "Ended runs removed, by retention or by request, on shards that this node leads"),
+    row(EXPORT_FAILURES, Kind::Counter, "Histories that could not be written; their runs are kept and tried again"),
+    row(DEAD_LETTERS, Kind::Gauge, "Runs that need attention and items that failed for good, by shard, on its leader; at most 10,000"),
+    row(DEAD_LETTERS_OLDEST, Kind::Gauge, "Seconds since the oldest of them is one, by shard; 0 if there is none"),
     row(STEPS_ENDED, Kind::Counter, "Steps ended on shards that this node leads, by status and kind"),
     row(ATTEMPTS, Kind::Counter, "Attempts ended on shards that this node leads, by outcome"),
     row(STEP_DURATION, Kind::Histogram, "Seconds from a step's readiness to its end, retries and waits included"),
@@ -84,6 +104,10 @@ pub const DESCRIPTIONS: &[Description] = &[
     row(RPC_REQUESTS, Kind::Counter, "gRPC calls answered, by method and code"),
     row(RPC_DURATION, Kind::Histogram, "Seconds from a gRPC call's arrival to the head of its answer, by method"),
     row(RECORD_BATCHES, Kind::Histogram, "Decisions that shared one record of a shard's log, on its leader"),
+    row(SCHEDULES, Kind::Gauge, "Schedules, on the node that fires them; 0 on the others"),
+    row(SCHEDULE_FIRINGS, Kind::Counter, "Nominal times of schedules, by outcome: started, skipped or failed"),
+    row(SCHEDULE_DELAY, Kind::Histogram, "Seconds from the time at which a schedule was due to the start of its run"),
+    row(TRIGGER_EVENTS, Kind::Counter, "Events that were posted to triggers of this node, by outcome"),
     row(RUN_ACTORS, Kind::Gauge, "Run actors in memory; idle ones are passivated"),
     row(PROCESS_CPU, Kind::Counter, "Seconds of CPU time, user and system"),
     row(PROCESS_RESIDENT, Kind::Gauge, "Bytes of resident memory"),

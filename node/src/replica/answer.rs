@@ -1,6 +1,6 @@
 //! What applying a record led to: the answer that its proposer gets.
 //!
-//! `[1][0 or 1]` for an epoch (1: opened), `[2][one byte per batch]` for batches. Answers travel only within a process, from the group that applied
+//! `[1][0 or 1]` for an epoch (1: opened), `[2][one byte per batch, purge and discard]` for the others. Answers travel only within a process, from the group that applied
 //! to the proposer that waits, so this layout may change with a version.
 
 use bytes::Bytes;
@@ -13,18 +13,19 @@ pub enum RecordAnswer {
         /// False if a newer leadership is open already.
         opened: bool,
     },
-    /// One per batch, in order.
+    /// One per batch, in order, then one per purge, then one per discard.
     Batches(Vec<BatchAnswer>),
 }
 
-/// What became of a batch.
+/// What became of a batch or a purge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BatchAnswer {
-    /// Its events are in the history.
+    /// Its events are in the history; or the run is gone.
     Applied,
     /// A no-op: the record's term is not that of the open epoch. Decide nothing any more.
     StaleTerm,
-    /// A no-op: the run is not where the decision assumed, or there is no such run. Decide again from fresh state.
+    /// A no-op: the run is not where the decision assumed, or there is no such run. Decide again from fresh state. For a purge also: the run has
+    /// not ended, or owes something.
     StaleSequence,
     /// A no-op: the run id is not held by the run that the start replaces, or that run has not ended. Decide again from fresh state.
     IdTaken,

@@ -31,8 +31,8 @@ pub(super) struct Overlay<'a> {
     runs: HashMap<RunUid, Option<RunSlot>>,
     /// Keys of `runs`, in the order in which they came, so that batches are the same on every replica.
     order: Vec<RunUid>,
-    /// Changed entries of the id index, by key.
-    ids: HashMap<Bytes, RunUid>,
+    /// Changed entries of the id index, by key; `None` is removed.
+    ids: HashMap<Bytes, Option<RunUid>>,
     /// Definitions that this call writes.
     definitions: HashSet<[u8; 32]>,
     changes: Vec<RunChange>,
@@ -66,6 +66,34 @@ impl<'a> Overlay<'a> {
     pub(super) fn fold(&mut self, decision: log::RunBatch) -> Result<BatchAnswer, StoreError> {
         let Some(uid) = RunUid::from_bytes(&decision.run_uid) else { return Ok(BatchAnswer::Malformed) };
         if decision.expected_seq == 0 { self.start(uid, decision) } else { self.go_on(uid, decision) }
+    }
+
+    /// Removes an ended run, if it is where the proposer saw it. Its request stays, and its id is free unless a newer run has it.
+    pub(super) fn purge(&mut self, purge: &log::PurgeRun) -> Result<BatchAnswer, StoreError> {
+        let Some(uid) = RunUid::from_bytes(&purge.run_uid) else { return Ok(BatchAnswer::Malformed) };
+        let store = self.store;
+        match self.run(uid)? {
+            Some(slot) if slot.head.seq == purge.expected_seq && slot.may_be_purged(store)? => {}
+            _ => return Ok(BatchAnswer::StaleSequence),
+        }
+        let Some(Some(mut slot)) = self.runs.insert(uid, None) else { return Err(StoreError::Missing { what: "head", uid }) };
+        slot.purge(self.store, self.batch)?;
+        let listing = slot.listing(self.store)?;
+        let key = id::key(self.store.group(), &listing.namespace, listing.run_id());
+        if self.holder(&key, &listing.namespace, listing.run_id())? == Some(uid) {
+            self.batch.delete(Table::State, key.clone());
+            self.ids.insert(key, None);
+        }
+        Ok(BatchAnswer::Applied)
+    }
+
+    /// Notes that an item of a run that failed for good was settled otherwise.
+    pub(super) fn discard(&mut self, discard: &log::DiscardDeadLetter) -> Result<BatchAnswer, StoreError> {
+        let Some(uid) = RunUid::from_bytes(&discard.run_uid) else { return Ok(BatchAnswer::Malformed) };
+        self.run(uid)?;
+        let Some(Some(slot)) = self.runs.get_mut(&uid) else { return Ok(BatchAnswer::StaleSequence) };
+        slot.discard(self.store, &discard.step.as_str().into(), discard.generation, self.batch);
+        Ok(BatchAnswer::Applied)
     }
 
     /// Writes everything, and returns which runs changed.
@@ -104,7 +132,7 @@ impl<'a> Overlay<'a> {
         }
         let key = id::key(self.store.group(), &info.namespace, &info.run_id);
         self.batch.put(Table::State, key.clone(), id::encode(uid));
-        self.ids.insert(key, uid);
+        self.ids.insert(key, Some(uid));
         write_info(self.store.group(), info, self.batch);
         let RunInfo { namespace, run_id, request_id, .. } = info;
         self.requests.remember(self.store, &NewRequest { namespace, run_id, request_id, uid, time: events[0].time })?;
@@ -116,16 +144,20 @@ impl<'a> Overlay<'a> {
     /// The id is held by the run that the start replaces, which has ended; or by nobody, if it replaces none.
     fn id_is_free(&mut self, decision: &log::RunBatch) -> Result<bool, StoreError> {
         let key = id::key(self.store.group(), &decision.namespace, &decision.run_id);
-        let holder = match self.ids.get(&key) {
-            Some(uid) => Some(*uid),
-            None => id::get(self.store.disk(), self.store.group(), &decision.namespace, &decision.run_id)?,
-        };
-        match holder {
+        match self.holder(&key, &decision.namespace, &decision.run_id)? {
             None => Ok(decision.replaces_uid.is_empty()),
             Some(holder) if RunUid::from_bytes(&decision.replaces_uid) == Some(holder) => {
                 Ok(self.run(holder)?.is_none_or(|slot| slot.head.status.is_final()))
             }
             Some(_) => Ok(false),
+        }
+    }
+
+    /// Who has a run id after the records so far.
+    fn holder(&self, key: &Bytes, namespace: &str, run_id: &str) -> Result<Option<RunUid>, StoreError> {
+        match self.ids.get(key) {
+            Some(holder) => Ok(*holder),
+            None => id::get(self.store.disk(), self.store.group(), namespace, run_id),
         }
     }
 

@@ -3,19 +3,21 @@
 //! Between apply calls it waits in the cache, with the steps that are likely to change next. What it holds always equals the disk, except within an
 //! apply call.
 
+mod purge;
+
 use std::collections::{BTreeMap, HashMap, HashSet, btree_map, hash_map::Entry};
 
 use bytes::Bytes;
-use quorus_engine::{Payload, RunHead, RunInfo, RunStatus, RunUid, SignalKey, SignalState, StateMut, StepId, StepState};
+use quorus_engine::{Payload, RunHead, RunInfo, RunUid, SignalKey, SignalState, StateMut, StepId, StepState};
 use quorus_raft::{
     GroupId,
     disk::{Batch, Table},
 };
 
-use super::index::{HeadIndex, StepIndex};
+use super::index::{HeadIndex, Listing, RunIndex, StepIndex};
 use crate::{
     codec,
-    store::{ShardStore, StoreError, head, info, list, payload, payload::Which, signal, step},
+    store::{ShardStore, StoreError, head, info, payload, payload::Which, signal, step},
 };
 
 /// A step with more payload than this is not kept between apply calls: a cache counts entries, and large ones would make it large.
@@ -31,22 +33,24 @@ pub(super) struct RunSlot {
     /// What the disk says about the head.
     stored: StoredHead,
     head_touched: bool,
-    /// Namespace and workflow, once they were needed for the list.
-    listing: Option<(String, String)>,
+    /// What the list says about the run and never changes, once it was needed. Boxed, since most runs in the cache don't need it.
+    listing: Option<Box<Listing>>,
     /// Boxed, since a small map has more room than entries, and an entry is large.
     steps: HashMap<StepId, Box<StepSlot>>,
     /// Keys of `steps` that differ from the disk, each once.
     touched: Vec<StepId>,
     /// Signals that differ from the disk. Not kept between apply calls: a signal changes twice at most.
     signals: BTreeMap<SignalKey, SignalState>,
+    /// An item was discarded in this apply call.
+    discarded: bool,
     /// All steps that have an entry, if that is known: then one that is not among them need not be looked for on the disk.
     known: Option<HashSet<StepId>>,
 }
 
 #[derive(Default)]
 struct StoredHead {
-    /// `None` before the start.
-    status: Option<RunStatus>,
+    /// What the list says; `None` before the start.
+    list: Option<RunIndex>,
     index: HeadIndex,
     has_output: bool,
 }
@@ -66,10 +70,11 @@ impl RunSlot {
             head: RunHead::default(),
             stored: StoredHead::default(),
             head_touched: false,
-            listing: Some((info.namespace.clone(), info.workflow.clone())),
+            listing: Some(Box::new(Listing::of(info))),
             steps: HashMap::new(),
             touched: Vec::new(),
             signals: BTreeMap::new(),
+            discarded: false,
             known: Some(HashSet::new()),
         }
     }
@@ -77,7 +82,7 @@ impl RunSlot {
     /// Reads a run's head; `None` if there is no such run.
     pub(super) fn load(store: &ShardStore, uid: RunUid) -> Result<Option<Self>, StoreError> {
         let Some((head, has_output)) = head::get(store.disk(), store.group(), uid)? else { return Ok(None) };
-        let stored = StoredHead { status: Some(head.status), index: HeadIndex::of(&head), has_output };
+        let stored = StoredHead { list: Some(RunIndex::of(&head)), index: HeadIndex::of(&head), has_output };
         Ok(Some(Self {
             uid,
             head,
@@ -87,6 +92,7 @@ impl RunSlot {
             steps: HashMap::new(),
             touched: Vec::new(),
             signals: BTreeMap::new(),
+            discarded: false,
             known: None,
         }))
     }
@@ -116,6 +122,7 @@ impl RunSlot {
     /// Writes what was touched, with the indexes, and makes itself equal to the disk again.
     pub(super) fn write(&mut self, store: &ShardStore, batch: &mut Batch) -> Result<(), StoreError> {
         let group = store.group();
+        self.discarded = false;
         if self.head_touched {
             self.write_head(store, batch)?;
             self.head_touched = false;
@@ -126,7 +133,7 @@ impl RunSlot {
         for id in std::mem::take(&mut self.touched) {
             let Some(slot) = self.steps.get_mut(&id) else { continue };
             batch.put(Table::State, step::key(group, self.uid, &id), codec::encode_step(&slot.state));
-            let after = StepIndex::of(&slot.state);
+            let after = StepIndex::of(&id, &slot.state);
             slot.stored.write(after, group, self.uid, &id, batch);
             slot.stored = after;
             slot.touched = false;
@@ -147,23 +154,26 @@ impl RunSlot {
         let index = HeadIndex::of(&self.head);
         self.stored.index.write(index, group, self.uid, batch);
         self.stored.index = index;
-        if self.stored.status != Some(self.head.status) {
-            let (namespace, workflow) = match self.listing.take() {
-                Some(listing) => listing,
-                None => {
-                    let info = info::get(store.disk(), group, self.uid)?.ok_or(StoreError::Missing { what: "info", uid: self.uid })?;
-                    (info.namespace, info.workflow)
-                }
-            };
-            batch.put(
-                Table::State,
-                list::key(group, &namespace, self.head.started_at, self.uid),
-                list::encode(&workflow, self.head.status),
-            );
-            self.listing = Some((namespace, workflow));
-            self.stored.status = Some(self.head.status);
+        let list = RunIndex::of(&self.head);
+        if self.stored.list.as_ref() != Some(&list) {
+            let before = self.stored.list.take();
+            let started_at = self.head.started_at;
+            RunIndex::write(before.as_ref(), Some(&list), self.listing(store)?, started_at, group, batch);
+            self.stored.list = Some(list);
         }
         Ok(())
+    }
+
+    /// What the list says about the run and never changes.
+    pub(super) fn listing(&mut self, store: &ShardStore) -> Result<&Listing, StoreError> {
+        let listing = match self.listing.take() {
+            Some(listing) => listing,
+            None => {
+                let info = info::get(store.disk(), store.group(), self.uid)?;
+                Box::new(Listing::of(&info.ok_or(StoreError::Missing { what: "info", uid: self.uid })?))
+            }
+        };
+        Ok(self.listing.insert(listing))
     }
 }
 
@@ -192,7 +202,7 @@ impl StateMut for Folding<'_> {
                 }
                 let stored = if is_new { None } else { step::get(self.store.disk(), self.store.group(), *uid, id)? };
                 let state = stored.unwrap_or_default();
-                entry.insert(Box::new(StepSlot { stored: StepIndex::of(&state), state, touched: false }))
+                entry.insert(Box::new(StepSlot { stored: StepIndex::of(id, &state), state, touched: false }))
             }
         };
         if !slot.touched {

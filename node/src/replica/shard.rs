@@ -78,14 +78,8 @@ impl ShardReplica {
                     }
                     RecordAnswer::Epoch { opened: record.term == open }
                 }
-                None if record.term != open => RecordAnswer::Batches(vec![BatchAnswer::StaleTerm; record.batches.len()]),
-                None => {
-                    for definition in record.definitions {
-                        overlay.define(definition)?;
-                    }
-                    let folded = record.batches.into_iter().map(|decision| overlay.fold(decision)).collect::<Result<_, _>>();
-                    RecordAnswer::Batches(folded.map_err(|error| in_record(group, entry.index, error))?)
-                }
+                None if record.term != open => RecordAnswer::Batches(vec![BatchAnswer::StaleTerm; parts_of(&record)]),
+                None => RecordAnswer::Batches(fold_record(&mut overlay, record).map_err(|error| in_record(group, entry.index, error))?),
             };
             answers.push(answer.encode());
         }
@@ -121,6 +115,30 @@ impl StateMachine for ShardReplica {
         self.sink.restored(self.store.group());
         Ok(())
     }
+}
+
+/// How many answers a record gets.
+fn parts_of(record: &log::Record) -> usize {
+    record.batches.len() + record.purges.len() + record.discards.len()
+}
+
+/// Folds a record of the open leadership, part by part.
+fn fold_record(overlay: &mut Overlay<'_>, record: log::Record) -> Result<Vec<BatchAnswer>, crate::store::StoreError> {
+    let parts = parts_of(&record);
+    for definition in record.definitions {
+        overlay.define(definition)?;
+    }
+    let mut answers = Vec::with_capacity(parts);
+    for decision in record.batches {
+        answers.push(overlay.fold(decision)?);
+    }
+    for purge in &record.purges {
+        answers.push(overlay.purge(purge)?);
+    }
+    for discard in &record.discards {
+        answers.push(overlay.discard(discard)?);
+    }
+    Ok(answers)
 }
 
 fn in_record(group: GroupId, index: Index, error: crate::store::StoreError) -> ApplyError {

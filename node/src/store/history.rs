@@ -29,6 +29,11 @@ pub(crate) fn encode(events: Vec<Bytes>) -> Bytes {
     log::HistoryChunk { events }.encode_to_vec().into()
 }
 
+/// All keys of a run's history.
+pub(crate) fn range(group: GroupId, uid: RunUid) -> (Bytes, Bytes) {
+    KeyWriter::new(group, Family::History, 16).uid(uid).range()
+}
+
 /// At most `limit` events from a sequence on.
 pub(crate) fn page(
     reader: &(impl Reader + ?Sized),
@@ -37,7 +42,7 @@ pub(crate) fn page(
     from: u64,
     limit: usize,
 ) -> Result<Vec<(u64, Event)>, StoreError> {
-    let (_, end) = KeyWriter::new(group, Family::History, 16).uid(uid).range();
+    let (_, end) = range(group, uid);
     let mut events = Vec::new();
     if limit == 0 {
         return Ok(events);

@@ -36,10 +36,20 @@ pub(crate) enum Family {
     Owed = b'X',
     /// Steps that wait for a signal or for people.
     Awaiting = b'A',
+    /// What needs a person.
+    DeadLetter = b'B',
+    /// Dead letters that were settled otherwise.
+    Discarded = b'b',
     /// Signals that runs received.
     Signal = b'G',
     /// Runs, newest first.
     List = b'I',
+    /// Runs that have not ended, newest first.
+    OpenRun = b'a',
+    /// Runs of each workflow, newest first.
+    WorkflowRun = b'J',
+    /// Ended runs, by when they are to be removed.
+    Expiry = b'Z',
     /// Requests that started runs.
     Request = b'Q',
     /// The same, oldest first.
@@ -54,6 +64,12 @@ pub(crate) enum Family {
     WorkflowVersion = b'W',
     /// Group 0: index of the last applied entry.
     Revision = b'V',
+    /// Group 0: schedules.
+    Schedule = b'K',
+    /// Group 0: firings of schedules.
+    Firing = b'Y',
+    /// Group 0: triggers.
+    Trigger = b'J',
     /// Group 0: concurrency keys that are held.
     SlotKey = b'k',
     /// Group 0: holders of a concurrency key, and who waits for it.

@@ -1,10 +1,10 @@
 //! The list of runs, newest first.
 //!
-//! `[group]'I'[namespace 0][reversed start time][uid]` -> `log.RunListEntry`: workflow and status, so that those filters read nothing else. Written by
-//! the start and by each change of the run's status, lives as long as the run is kept.
+//! `[group]'I'[namespace 0][reversed start time][uid]` -> `log.RunListEntry`: all that filters ask about, so that they read nothing else. Written by
+//! the start and by each change of the run's status, lives as long as the run is kept. A step writes nothing here.
 //!
 //! Runs are ordered by (start time descending, uid ascending) in every shard, so one [`RunCursor`] is a position in all of them, and the pages of
-//! many shards are merged by [`RunPage::merge`].
+//! many shards are merged by [`RunPage::merge`]. A filter that names few runs follows keys of its own to the same entries: [`Source`].
 
 use std::{collections::BTreeMap, ops::ControlFlow};
 
@@ -14,32 +14,14 @@ use quorus_engine::{RunHead, RunInfo, RunStatus, RunUid, Timestamp};
 use quorus_proto::log;
 use quorus_raft::GroupId;
 
-use super::{
-    StoreError, head, info,
-    key::{Family, KeyReader, KeyWriter},
-    reader::Reader,
+use super::{StoreError, head, info, key::KeyReader, listed::Source, reader::Reader};
+use crate::{
+    codec,
+    query::{RunFilter, RunRow},
 };
-use crate::codec;
 
 /// A filter that matches little must not read a whole shard in one call: after so many keys the page ends, perhaps empty, with a cursor.
 pub const LIST_SCANNED_MAX: usize = 10_000;
-
-/// Which runs to list. Empty fields match every run.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct RunFilter {
-    /// Namespace; always compared.
-    pub namespace: String,
-    /// Workflow.
-    pub workflow: String,
-    /// Any of these.
-    pub statuses: Vec<RunStatus>,
-    /// All of these.
-    pub labels: BTreeMap<String, String>,
-    /// Started then or later.
-    pub started_after: Option<Timestamp>,
-    /// Started before.
-    pub started_before: Option<Timestamp>,
-}
 
 /// A position in the list: everything up to and including this run was seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +48,22 @@ pub struct RunPage {
     pub runs: Vec<RunSummary>,
     /// Where the next page begins; `None` at the end.
     pub next: Option<RunCursor>,
+}
+
+/// How many runs of a part of the list match.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RunCount {
+    /// By status.
+    pub by_status: BTreeMap<RunStatus, u64>,
+    /// Where to go on; `None` at the end.
+    pub next: Option<RunCursor>,
+}
+
+impl RunCount {
+    /// All of them.
+    pub fn total(&self) -> u64 {
+        self.by_status.values().sum()
+    }
 }
 
 impl PartialOrd for RunCursor {
@@ -119,12 +117,35 @@ impl RunPage {
     }
 }
 
-pub(crate) fn key(group: GroupId, namespace: &str, started_at: Timestamp, uid: RunUid) -> Bytes {
-    KeyWriter::new(group, Family::List, namespace.len() + 1 + 24).text(namespace).time_reversed(started_at).uid(uid).finish()
+/// The entry of a run.
+pub(crate) fn encode(row: &RunRow) -> Bytes {
+    let entry = log::RunListEntry {
+        workflow: row.workflow.clone(),
+        status: codec::run_status_to_proto(row.status).into(),
+        run_id: row.run_id.clone(),
+        version: row.version,
+        labels: row.labels.clone(),
+        ended_at_ms: row.ended_at.map(|time| time.0),
+        error_type: row.error_type.clone(),
+        parent: row.parent.clone(),
+    };
+    entry.encode_to_vec().into()
 }
 
-pub(crate) fn encode(workflow: &str, status: RunStatus) -> Bytes {
-    log::RunListEntry { workflow: workflow.to_owned(), status: codec::run_status_to_proto(status).into() }.encode_to_vec().into()
+/// What filters ask about a run.
+pub(crate) fn row_of(info: &RunInfo, head: &RunHead) -> RunRow {
+    RunRow {
+        uid: info.uid,
+        run_id: info.run_id.clone(),
+        workflow: info.workflow.clone(),
+        version: head.migrated.as_ref().map_or(info.version, |migrated| migrated.version),
+        status: head.status,
+        labels: info.labels.clone(),
+        started_at: head.started_at,
+        ended_at: head.ended_at,
+        error_type: head.failure.as_ref().map(|failure| failure.kind.clone()).unwrap_or_default(),
+        parent: info.parent.as_ref().map(|parent| parent.run_id.clone()).unwrap_or_default(),
+    }
 }
 
 /// At most `limit` runs that match and come after `after`.
@@ -135,43 +156,85 @@ pub(crate) fn page(
     after: Option<RunCursor>,
     limit: usize,
 ) -> Result<RunPage, StoreError> {
-    let (first, end) = KeyWriter::new(group, Family::List, filter.namespace.len() + 1).text(&filter.namespace).range();
-    let mut from = first;
-    if let Some(before) = filter.started_before {
-        // The next older millisecond is the first one that matches.
-        let oldest = Timestamp(before.0.saturating_sub(1));
-        from = from.max(KeyWriter::new(group, Family::List, 64).text(&filter.namespace).time_reversed(oldest).finish());
-    }
-    if let Some(RunCursor { started_at, uid }) = after {
-        let seen = key(group, &filter.namespace, started_at, uid);
-        from = from.max([seen.as_ref(), &[0]].concat().into());
-    }
     let mut page = RunPage::default();
-    let mut scanned = 0;
-    let mut last = None;
-    if limit == 0 || from >= end {
+    if limit == 0 {
         return Ok(page);
     }
+    let runs = &mut page.runs;
+    page.next = scan(reader, group, filter, after, |row| {
+        let missing = StoreError::Missing { what: "head or info", uid: row.uid };
+        runs.push(summary(reader, group, row.uid)?.ok_or(missing)?);
+        Ok(if runs.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+    })?;
+    Ok(page)
+}
+
+/// Counts at most `max` runs that match and come after `after`.
+pub(crate) fn count(
+    reader: &(impl Reader + ?Sized),
+    group: GroupId,
+    filter: &RunFilter,
+    after: Option<RunCursor>,
+    max: u64,
+) -> Result<RunCount, StoreError> {
+    let mut count = RunCount::default();
+    let mut total = 0;
+    let by_status = &mut count.by_status;
+    count.next = scan(reader, group, filter, after, |row| {
+        *by_status.entry(row.status).or_default() += 1;
+        total += 1;
+        Ok(if total < max { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+    })?;
+    Ok(count)
+}
+
+/// Visits runs that match and come after `after`, newest first, until the visitor has enough or [`LIST_SCANNED_MAX`] keys were read. Returns where
+/// to go on, if there is more.
+fn scan(
+    reader: &(impl Reader + ?Sized),
+    group: GroupId,
+    filter: &RunFilter,
+    after: Option<RunCursor>,
+    mut visit: impl FnMut(RunRow) -> Result<ControlFlow<()>, StoreError>,
+) -> Result<Option<RunCursor>, StoreError> {
+    let source = Source::of(filter);
+    let (mut from, end) = source.prefix(group, &filter.namespace).range();
+    let (youngest, oldest) = filter.started_between();
+    if let Some(youngest) = youngest {
+        from = from.max(source.prefix(group, &filter.namespace).time_reversed(youngest).finish());
+    }
+    if let Some(RunCursor { started_at, uid }) = after {
+        let seen = source.key(group, &filter.namespace, started_at, uid);
+        from = from.max([seen.as_ref(), &[0]].concat().into());
+    }
+    let (mut next, mut last, mut scanned, mut enough) = (None, None, 0, false);
+    if from >= end {
+        return Ok(next);
+    }
     reader.visit(&(from, end), |key, value| {
-        if scanned == LIST_SCANNED_MAX || page.runs.len() == limit {
-            page.next = last;
+        if enough || scanned == LIST_SCANNED_MAX {
+            next = last;
             return Ok(ControlFlow::Break(()));
         }
-        let cursor = parse(key)?;
-        if filter.started_after.is_some_and(|after| cursor.started_at < after) {
+        let cursor = parse(source, key)?;
+        if oldest.is_some_and(|oldest| cursor.started_at < oldest) {
             return Ok(ControlFlow::Break(()));
         }
         scanned += 1;
         last = Some(cursor);
-        if matches_entry(filter, value)? {
-            let summary = summary(reader, group, cursor.uid)?.ok_or(StoreError::Missing { what: "head or info", uid: cursor.uid })?;
-            if filter.labels.iter().all(|(name, value)| summary.info.labels.get(name) == Some(value)) {
-                page.runs.push(summary);
+        let row = match source {
+            Source::List => row(reader, group, cursor, value)?,
+            Source::Open | Source::Workflow(_) => {
+                let entry = reader.read(&Source::List.key(group, &filter.namespace, cursor.started_at, cursor.uid))?;
+                row(reader, group, cursor, &entry.ok_or(StoreError::Missing { what: "list entry", uid: cursor.uid })?)?
             }
+        };
+        if filter.matches(&row) {
+            enough = visit(row)?.is_break();
         }
         Ok(ControlFlow::Continue(()))
     })?;
-    Ok(page)
+    Ok(next)
 }
 
 /// A run without its payloads and steps.
@@ -181,19 +244,34 @@ pub(crate) fn summary(reader: &(impl Reader + ?Sized), group: GroupId, uid: RunU
     Ok(Some(RunSummary { info, head }))
 }
 
-fn matches_entry(filter: &RunFilter, value: &[u8]) -> Result<bool, StoreError> {
-    if filter.workflow.is_empty() && filter.statuses.is_empty() {
-        return Ok(true);
-    }
+/// What an entry says. One of a version that kept less is completed from head and info.
+fn row(reader: &(impl Reader + ?Sized), group: GroupId, cursor: RunCursor, value: &[u8]) -> Result<RunRow, StoreError> {
     let entry: log::RunListEntry = codec::decode("run list entry", Bytes::copy_from_slice(value))?;
-    let status = codec::run_status_from_proto(entry.status)?;
-    Ok((filter.workflow.is_empty() || filter.workflow == entry.workflow)
-        && (filter.statuses.is_empty() || filter.statuses.contains(&status)))
+    if entry.run_id.is_empty() {
+        let RunSummary { info, head } =
+            summary(reader, group, cursor.uid)?.ok_or(StoreError::Missing { what: "head or info", uid: cursor.uid })?;
+        return Ok(row_of(&info, &head));
+    }
+    Ok(RunRow {
+        uid: cursor.uid,
+        run_id: entry.run_id,
+        workflow: entry.workflow,
+        version: entry.version,
+        status: codec::run_status_from_proto(entry.status)?,
+        labels: entry.labels,
+        started_at: cursor.started_at,
+        ended_at: entry.ended_at_ms.map(Timestamp),
+        error_type: entry.error_type,
+        parent: entry.parent,
+    })
 }
 
-pub(crate) fn parse(key: &[u8]) -> Result<RunCursor, StoreError> {
+fn parse(source: Source<'_>, key: &[u8]) -> Result<RunCursor, StoreError> {
     let mut reader = KeyReader::new(key)?;
     reader.text()?;
+    if matches!(source, Source::Workflow(_)) {
+        reader.text()?;
+    }
     let started_at = reader.time_reversed()?;
     let uid = reader.uid()?;
     reader.end()?;

@@ -11,7 +11,12 @@
 //! | `history` | `H` uid, sequence | events | each decision |
 //! | `timer` | `T` due, uid, kind, step | - | with the field that it is derived from |
 //! | `open` | `O` uid, step | - | when a step is queued or leased |
-//! | `list` | `I` namespace, start, uid | workflow, status | start, change of status |
+//! | `list` | `I` namespace, start, uid | what filters ask about | start, change of status |
+//! | `listed` | `a` namespace, start, uid and `J` namespace, workflow, start, uid | - | start, end |
+//! | `expiry` | `Z` class, time, uid | - | end |
+//! | `place` | `X`, `A` and `B` uid, step | - | with the state that it is derived from |
+//! | `discarded` | `b` uid, step | generation | a discard |
+//! | `signal` | `G` uid, name, sequence | a signal | its arrival, its end |
 //! | `request` | `Q` and `q` | uid, time | start |
 //! | `definition` | `D` digest | definition | first use |
 //!
@@ -24,13 +29,16 @@ mod error;
 mod shard;
 
 pub(crate) mod definition;
+pub(crate) mod discarded;
 pub(crate) mod epoch;
+pub(crate) mod expiry;
 pub(crate) mod head;
 pub(crate) mod history;
 pub(crate) mod id;
 pub(crate) mod info;
 pub(crate) mod key;
 pub(crate) mod list;
+pub(crate) mod listed;
 pub(crate) mod open;
 pub(crate) mod payload;
 pub(crate) mod place;
@@ -45,7 +53,9 @@ pub(crate) mod testing;
 
 pub use epoch::Epoch;
 pub use error::StoreError;
-pub use list::{LIST_SCANNED_MAX, RunCursor, RunFilter, RunPage, RunSummary};
+pub use expiry::{Expired, ExpiryPage};
+pub(crate) use list::row_of;
+pub use list::{LIST_SCANNED_MAX, RunCount, RunCursor, RunPage, RunSummary};
 pub use open::OpenStep;
 pub use place::{PlaceEntry, RunPlace};
 pub use request::{CHANGE_MARK, REQUEST_KEPT, Request, id_of_change};

@@ -3,6 +3,7 @@
 //! - `[group]'X'[uid][step]` -> nothing: what owes something to others, derived from `StepState::owes` and, without a step, `RunHead::owes`. A new
 //!   leader's courier delivers it.
 //! - `[group]'A'[uid][step]` -> nothing: steps that wait for a signal or for people.
+//! - `[group]'B'[uid][step]` -> nothing: dead letters: items that failed for good in a run that went on and, without a step, runs that need attention.
 //!
 //! Written and deleted with the state that they are derived from.
 
@@ -45,6 +46,8 @@ pub(crate) enum Places {
     Owed,
     /// Waits for a signal or for people.
     Awaiting,
+    /// Needs a person.
+    DeadLetter,
 }
 
 impl Places {
@@ -52,6 +55,7 @@ impl Places {
         match self {
             Self::Owed => Family::Owed,
             Self::Awaiting => Family::Awaiting,
+            Self::DeadLetter => Family::DeadLetter,
         }
     }
 }
@@ -61,7 +65,12 @@ pub(crate) fn key(group: GroupId, places: Places, uid: RunUid, step: Option<&Ste
     KeyWriter::new(group, places.family(), 16 + step.len()).uid(uid).last(step.as_bytes()).finish()
 }
 
-fn parse(key: &[u8]) -> Result<RunPlace, StoreError> {
+/// The places of one run.
+pub(crate) fn range_of_run(group: GroupId, places: Places, uid: RunUid) -> (Bytes, Bytes) {
+    KeyWriter::new(group, places.family(), 16).uid(uid).range()
+}
+
+pub(crate) fn parse(key: &[u8]) -> Result<RunPlace, StoreError> {
     let mut reader = KeyReader::new(key)?;
     let uid = reader.uid()?;
     Ok(RunPlace { uid, step: reader.last_step()? })

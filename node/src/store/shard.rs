@@ -6,20 +6,21 @@
 use std::{collections::BTreeMap, ops::ControlFlow, sync::Arc};
 
 use bytes::Bytes;
-use quorus_engine::{Event, RunHead, RunInfo, RunUid, SignalKey, SignalState, StepId, StepState, Timestamp};
+use quorus_engine::{Event, Millis, RunHead, RunInfo, RunUid, SignalKey, SignalState, StepId, StepState, Timestamp};
 use quorus_raft::{
     GroupId,
     disk::{Disk, View},
 };
 
 use super::{
-    Epoch, OpenStep, PlaceEntry, Request, RunCursor, RunFilter, RunPage, RunPlace, RunSummary, StoreError, Timer, TimerEntry, definition,
-    epoch, head, history, id, info, list, open, payload,
+    Epoch, Expired, ExpiryPage, OpenStep, PlaceEntry, Request, RunCount, RunCursor, RunPage, RunPlace, RunSummary, StoreError, Timer,
+    TimerEntry, definition, discarded, epoch, expiry, head, history, id, info, list, open, payload,
     payload::Which,
     place::{self, Places},
     reader::Reader,
     request, signal, step, timer,
 };
+use crate::query::RunFilter;
 
 /// Reads the state of one shard. Cheap to clone.
 #[derive(Clone)]
@@ -141,6 +142,23 @@ impl ShardStore {
         place::page(&*self.view(), self.group, Places::Awaiting, after, limit)
     }
 
+    /// At most `limit` places that come after `after` where there may be a dead letter: a run that needs attention, or an item that failed for good.
+    ///
+    /// # Errors
+    /// If the disk fails, or holds what this version can't read.
+    pub fn dead_letters_after(&self, after: Option<&RunPlace>, limit: usize) -> Result<Vec<RunPlace>, StoreError> {
+        let entries = place::page(&*self.view(), self.group, Places::DeadLetter, after, limit)?;
+        Ok(entries.into_iter().map(|entry| entry.place).collect())
+    }
+
+    /// The generation of an item that was discarded as a dead letter, if any was.
+    ///
+    /// # Errors
+    /// If the disk fails, or holds what this version can't read.
+    pub fn discarded_generation(&self, uid: RunUid, step: &StepId) -> Result<Option<u32>, StoreError> {
+        discarded::get(self.disk(), self.group, uid, step)
+    }
+
     /// The run that a request started, if it is remembered.
     ///
     /// # Errors
@@ -197,6 +215,22 @@ impl ShardStore {
     /// If the disk fails, or holds what this version can't read.
     pub fn list_runs(&self, filter: &RunFilter, after: Option<RunCursor>, limit: usize) -> Result<RunPage, StoreError> {
         list::page(&*self.view(), self.group, filter, after, limit)
+    }
+
+    /// Counts at most `max` runs that match and come after the cursor, by status. Reads a bounded part of the list: see [`RunCount::next`].
+    ///
+    /// # Errors
+    /// If the disk fails, or holds what this version can't read.
+    pub fn count_runs(&self, filter: &RunFilter, after: Option<RunCursor>, max: u64) -> Result<RunCount, StoreError> {
+        list::count(&*self.view(), self.group, filter, after, max)
+    }
+
+    /// At most `limit` ended runs that are to be removed at `now`, behind `after`; those without a retention of their own are kept for `default`.
+    ///
+    /// # Errors
+    /// If the disk fails, or holds what this version can't read.
+    pub fn expired_runs(&self, now: Timestamp, default: Millis, after: Option<&Expired>, limit: usize) -> Result<ExpiryPage, StoreError> {
+        expiry::due(self.disk(), self.group, now, default, after, limit)
     }
 
     pub(crate) fn disk(&self) -> &dyn Disk {

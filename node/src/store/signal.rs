@@ -38,10 +38,15 @@ pub(crate) fn get(
     Ok(reader.read(&key(group, uid, signal))?.map(codec::decode_signal).transpose()?)
 }
 
+/// All keys of a run's signals.
+pub(crate) fn range(group: GroupId, uid: RunUid) -> (Bytes, Bytes) {
+    KeyWriter::new(group, Family::Signal, 16).uid(uid).range()
+}
+
 /// All signals of a run.
 pub(crate) fn all(reader: &(impl Reader + ?Sized), group: GroupId, uid: RunUid) -> Result<BTreeMap<SignalKey, SignalState>, StoreError> {
     let mut signals = BTreeMap::new();
-    reader.visit(&KeyWriter::new(group, Family::Signal, 16).uid(uid).range(), |key, value| {
+    reader.visit(&range(group, uid), |key, value| {
         let (_, signal) = parse(key)?;
         signals.insert(signal, codec::decode_signal(Bytes::copy_from_slice(value))?);
         Ok(ControlFlow::Continue(()))

@@ -23,10 +23,15 @@ pub(crate) fn get(reader: &(impl Reader + ?Sized), group: GroupId, uid: RunUid, 
     Ok(reader.read(&key(group, uid, step))?.map(codec::decode_step).transpose()?)
 }
 
+/// All keys of a run's steps.
+pub(crate) fn range(group: GroupId, uid: RunUid) -> (Bytes, Bytes) {
+    KeyWriter::new(group, Family::Step, 16).uid(uid).range()
+}
+
 /// All steps that have an entry.
 pub(crate) fn all(reader: &(impl Reader + ?Sized), group: GroupId, uid: RunUid) -> Result<BTreeMap<StepId, StepState>, StoreError> {
     let mut steps = BTreeMap::new();
-    reader.visit(&KeyWriter::new(group, Family::Step, 16).uid(uid).range(), |key, value| {
+    reader.visit(&range(group, uid), |key, value| {
         let mut key = KeyReader::new(key)?;
         key.uid()?;
         let step = StepId::from(key.last_text()?);

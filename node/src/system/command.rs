@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use quorus_engine::{Principal, Timestamp};
+use quorus_proto::log;
 use quorus_raft::{Index, NodeId};
 
 use super::{ClusterInfo, FlowAnswer, FlowCommand};
@@ -43,6 +44,14 @@ pub enum SystemCommand {
         /// Its data folder's incarnation.
         incarnation: String,
     },
+    /// Make or change a schedule.
+    ApplySchedule(log::ApplySchedule),
+    /// Change the state of a schedule.
+    ChangeSchedule(Box<log::ChangeSchedule>),
+    /// Make or change a trigger.
+    ApplyTrigger(log::ApplyTrigger),
+    /// Change the state of a trigger.
+    ChangeTrigger(log::ChangeTrigger),
     /// About flow control.
     Flow(FlowCommand),
 }
@@ -68,6 +77,10 @@ pub enum SystemAnswer {
     },
     /// To `UpdateNodeAddress`.
     NodeAddress(AddressVerdict),
+    /// To `ApplySchedule` and `ChangeSchedule`.
+    Schedule(Box<log::ScheduleChanged>),
+    /// To `ApplyTrigger` and `ChangeTrigger`.
+    Trigger(Box<log::TriggerChanged>),
     /// To `Flow`.
     Flow(FlowAnswer),
 }

@@ -14,6 +14,9 @@
 //! | `workflow` | `[0]'W'[namespace 0][name 0][version u64]` | `log.StoredWorkflowVersion`, until deleted |
 //! | flow control | see [`flow`] | |
 //! | `revision` | `[0]'V'` | index of the last applied command, u64 |
+//! | `schedule` | `[0]'K'[namespace 0][name]` | `log.StoredSchedule` |
+//! | `firing` | `[0]'Y'[namespace 0][name 0][number u64]` | `v1.Firing`, the latest of each schedule |
+//! | `trigger` | `[0]'J'[namespace 0][name]` | `log.StoredTrigger` |
 
 mod cluster;
 mod command;
@@ -21,7 +24,9 @@ mod flow;
 mod overlay;
 mod replica;
 mod revision;
+mod schedule;
 mod store;
+mod trigger;
 mod workflow;
 
 #[cfg(test)]
@@ -35,7 +40,9 @@ pub use flow::{
 };
 pub(crate) use flow::{answer_from_proto, answer_to_proto, command_from_proto, command_to_proto};
 pub use replica::SystemReplica;
+pub use schedule::{FIRINGS_KEPT, ScheduleKey, SchedulePage};
 pub use store::{SystemStore, SystemView};
+pub use trigger::TriggerPage;
 pub use workflow::{VersionPage, WorkflowPage, WorkflowVersion};
 
 /// The system group.

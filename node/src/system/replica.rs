@@ -9,7 +9,7 @@ use quorus_raft::{ApplyError, Entry, Index, NodeId, StateMachine, disk::Batch};
 use super::{
     AddressVerdict, ClusterInfo, SystemAnswer, SystemCommand, SystemStore, WorkflowApplied, WorkflowVersion, cluster, flow,
     overlay::Overlay,
-    revision,
+    revision, schedule, trigger,
     workflow::{self, WorkflowName},
 };
 use crate::{codec, store::StoreError};
@@ -25,14 +25,16 @@ pub struct SystemReplica {
 struct Pending {
     cluster: Option<Arc<ClusterInfo>>,
     revision: Index,
+    /// Somebody changed a schedule; decisions of the leader don't count.
+    schedules: bool,
     flow: flow::Changes,
 }
 
 /// One command's place and time.
 #[derive(Clone, Copy)]
-struct At {
-    index: Index,
-    time: Timestamp,
+pub(super) struct At {
+    pub(super) index: Index,
+    pub(super) time: Timestamp,
 }
 
 impl SystemReplica {
@@ -64,6 +66,16 @@ impl StateMachine for SystemReplica {
                 SystemCommand::UpdateNodeAddress { node, address, incarnation } => {
                     SystemAnswer::NodeAddress(update_address(&mut overlay, node, address, &incarnation, &mut pending)?)
                 }
+                SystemCommand::ApplySchedule(command) => {
+                    pending.schedules = true;
+                    SystemAnswer::Schedule(schedule::apply(&mut overlay, at, command)?.into())
+                }
+                SystemCommand::ChangeSchedule(command) => {
+                    pending.schedules |= !schedule::is_decision(&command);
+                    SystemAnswer::Schedule(schedule::change(&mut overlay, at, *command)?.into())
+                }
+                SystemCommand::ApplyTrigger(command) => SystemAnswer::Trigger(trigger::apply(&mut overlay, at, command)?.into()),
+                SystemCommand::ChangeTrigger(command) => SystemAnswer::Trigger(trigger::change(&mut overlay, at, command)?.into()),
                 SystemCommand::Flow(command) => {
                     SystemAnswer::Flow(flow::apply(&mut overlay, at.index, at.time, command, &mut pending.flow)?)
                 }
@@ -80,9 +92,12 @@ impl StateMachine for SystemReplica {
     }
 
     fn applied(&mut self, _index: Index) {
-        let Pending { cluster, revision, flow } = std::mem::take(&mut self.pending);
+        let Pending { cluster, revision, schedules, flow } = std::mem::take(&mut self.pending);
         self.store.publish_flow(flow);
         self.store.publish(cluster, revision);
+        if schedules {
+            self.store.schedules_changed();
+        }
     }
 
     fn restored(&mut self) -> Result<(), ApplyError> {

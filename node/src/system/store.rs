@@ -5,15 +5,20 @@
 
 use std::sync::Arc;
 
+use quorus_proto::{
+    log::{StoredSchedule, StoredTrigger},
+    v1::Firing,
+};
 use quorus_raft::{Index, disk::Disk};
 use tokio::sync::{broadcast, watch};
 
 use quorus_engine::RunUid;
 
 use super::{
-    ClusterInfo, FlowState, SlotKey, SlotNews, SlotRun, SlotStanding, SlotUse, VersionPage, WorkflowPage, WorkflowVersion, cluster,
+    ClusterInfo, FlowState, ScheduleKey, SchedulePage, SlotKey, SlotNews, SlotRun, SlotStanding, SlotUse, TriggerPage, VersionPage,
+    WorkflowPage, WorkflowVersion, cluster,
     flow::{self, FlowFeed},
-    revision, workflow,
+    revision, schedule, trigger, workflow,
 };
 use crate::store::StoreError;
 
@@ -22,6 +27,8 @@ use crate::store::StoreError;
 pub struct SystemStore {
     disk: Arc<dyn Disk>,
     published: Arc<watch::Sender<SystemView>>,
+    /// Counts changes of schedules, so that whoever fires them looks at them again.
+    schedules: Arc<watch::Sender<u64>>,
     flow: FlowFeed,
 }
 
@@ -42,7 +49,7 @@ impl SystemStore {
     pub fn open(disk: Arc<dyn Disk>) -> Result<Self, StoreError> {
         let view = read_view(&*disk)?;
         let flow = FlowFeed::new(FlowState::read(&*disk)?);
-        Ok(Self { disk, published: Arc::new(watch::Sender::new(view)), flow })
+        Ok(Self { disk, published: Arc::new(watch::Sender::new(view)), schedules: Arc::default(), flow })
     }
 
     /// What is kept in memory, now.
@@ -79,6 +86,71 @@ impl SystemStore {
     /// If the disk fails, or holds what this version can't read.
     pub fn list_workflows(&self, namespace: &str, after: Option<&str>, limit: usize) -> Result<WorkflowPage, StoreError> {
         workflow::page(&*self.disk.view(), namespace, after, limit)
+    }
+
+    /// A schedule.
+    ///
+    /// # Errors
+    /// If the disk fails, or holds what this version can't read.
+    pub fn schedule(&self, key: &ScheduleKey) -> Result<Option<StoredSchedule>, StoreError> {
+        schedule::get(&*self.disk.view(), key)
+    }
+
+    /// The names of all schedules.
+    ///
+    /// # Errors
+    /// If the disk fails, or holds what this version can't read.
+    pub fn schedule_keys(&self) -> Result<Vec<ScheduleKey>, StoreError> {
+        schedule::keys(&*self.disk.view())
+    }
+
+    /// At most `limit` schedules whose names come after `after`, by name.
+    ///
+    /// # Errors
+    /// If the disk fails, or holds what this version can't read.
+    pub fn list_schedules(&self, namespace: &str, after: Option<&str>, limit: usize) -> Result<SchedulePage, StoreError> {
+        schedule::page(&*self.disk.view(), namespace, after, limit)
+    }
+
+    /// A firing of a schedule.
+    ///
+    /// # Errors
+    /// If the disk fails, or holds what this version can't read.
+    pub fn firing(&self, key: &ScheduleKey, number: u64) -> Result<Option<Firing>, StoreError> {
+        schedule::firing(&*self.disk.view(), key, number)
+    }
+
+    /// Firings of a schedule with numbers below `before`, the newest first, until `visitor` has enough.
+    ///
+    /// # Errors
+    /// If the disk fails, or holds what this version can't read.
+    pub fn visit_firings(&self, key: &ScheduleKey, before: u64, visitor: impl FnMut(Firing) -> bool) -> Result<(), StoreError> {
+        schedule::visit_firings(&*self.disk.view(), key, before, visitor)
+    }
+
+    /// Follows changes of schedules by anybody but the leader that fires them.
+    pub fn watch_schedules(&self) -> watch::Receiver<u64> {
+        self.schedules.subscribe()
+    }
+
+    /// A trigger.
+    ///
+    /// # Errors
+    /// If the disk fails, or holds what this version can't read.
+    pub fn trigger(&self, namespace: &str, name: &str) -> Result<Option<StoredTrigger>, StoreError> {
+        trigger::get(&*self.disk.view(), namespace, name)
+    }
+
+    /// At most `limit` triggers whose names come after `after`, by name.
+    ///
+    /// # Errors
+    /// If the disk fails, or holds what this version can't read.
+    pub fn list_triggers(&self, namespace: &str, after: Option<&str>, limit: usize) -> Result<TriggerPage, StoreError> {
+        trigger::page(&*self.disk.view(), namespace, after, limit)
+    }
+
+    pub(super) fn schedules_changed(&self) {
+        self.schedules.send_modify(|count| *count += 1);
     }
 
     // --- Flow control.
@@ -166,6 +238,7 @@ impl SystemStore {
     pub(super) fn reload(&self) -> Result<(), StoreError> {
         self.flow.replaced(FlowState::read(&*self.disk)?);
         self.published.send_replace(read_view(&*self.disk)?);
+        self.schedules_changed();
         Ok(())
     }
 }

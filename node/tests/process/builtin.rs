@@ -137,6 +137,7 @@ async fn a_secret_is_used_and_is_nowhere() {
             async move {
                 let input: Value = context.input()?;
                 uses.lock().push(input["password"].clone());
+                context.log(format!("logged in with {}", input["password"]));
                 context.checkpoint(input.clone()).await.map_err(|_| TaskError::Released)?;
                 Ok(input)
             }
@@ -155,7 +156,10 @@ async fn a_secret_is_used_and_is_nowhere() {
     assert_eq!(*used.lock(), [json!(PASSWORD)]);
     assert_eq!(stub.requests.lock()[0].0["authorization"], format!("Bearer {TOKEN}"));
 
-    let mut said = format!("{ended:?}");
+    let logs = || client.get_run_logs(v1::GetRunLogsRequest { run_uid: ended.run_uid.clone(), step: "use".into() });
+    let lines = eventually("its lines are kept", || async { Some(logs().await.unwrap().lines).filter(|lines| !lines.is_empty()) }).await;
+    assert_eq!(lines[0].text, "logged in with \"***\"");
+    let mut said = format!("{ended:?}{lines:?}");
     let history = client.run_history(v1::GetRunHistoryRequest { run_id: "s".into(), page_size: 1000, ..Default::default() }).await.unwrap();
     said.push_str(&format!("{history:?}"));
     for node in 1..=3 {

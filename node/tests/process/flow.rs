@@ -265,3 +265,37 @@ async fn an_open_breaker_delays_attempts_and_uses_none_up() {
     assert_eq!(ended.status(), RunStatus::Succeeded, "{ended:?}");
     assert_eq!(record.attempts().len(), 3);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_limit_that_says_so_fails_what_finds_no_room() {
+    let cluster = Cluster::start(1).await;
+    let client = cluster.client();
+    let limit = v1::Limit {
+        metadata: Some(v1::Metadata { name: "one".into(), ..Default::default() }),
+        spec: Some(v1::LimitSpec { concurrency: 1, on_exceeded: v1::OnLimit::Fail.into(), ..Default::default() }),
+        ..Default::default()
+    };
+    client.apply_limit(v1::ApplyLimitRequest { limit: Some(limit), ..Default::default() }).await.unwrap();
+    let yaml = "api_version: quorus/v1\nkind: Workflow\nmetadata: {name: one}\nspec:\n  steps:\n    - {id: s, task: {type: work}, limits: [one]}\n";
+    let revision = apply(&client, yaml).await;
+    let record = Record::default();
+    let (begun, go_on) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
+    let signals = (begun.clone(), go_on.clone());
+    let _worker = work(&cluster, "w", 5, &record, move |_| {
+        let (begun, go_on) = signals.clone();
+        async move {
+            begun.add_permits(1);
+            go_on.acquire().await.map_err(|_| TaskError::Cancelled { nothing_done: true })?.forget();
+            Ok(Output::from(serde_json::json!(1)))
+        }
+    });
+    start(&client, "one", "first", revision).await;
+    tokio::time::timeout(LONG, begun.acquire()).await.unwrap().unwrap().forget();
+    start(&client, "one", "second", revision).await;
+    let second = end(&client, "second").await;
+    assert_eq!(second.status(), RunStatus::Failed);
+    assert_eq!(second.failure.unwrap().r#type, "QuorusLimitExceeded");
+    go_on.add_permits(1);
+    assert_eq!(end(&client, "first").await.status(), RunStatus::Succeeded);
+    assert_eq!(record.attempts().len(), 1);
+}

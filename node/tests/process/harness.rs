@@ -155,6 +155,12 @@ impl Cluster {
         self.nodes.iter().map(|node| endpoint(node.grpc)).collect()
     }
 
+    /// Where a node's HTTP port is.
+    pub fn http_address(&self, id: u64) -> String {
+        let node = self.nodes.iter().find(|node| node.id == id).unwrap();
+        format!("127.0.0.1:{}", node.http)
+    }
+
     /// A client of all nodes.
     pub fn client(&self) -> Client {
         Client::with_endpoints(self.endpoints()).unwrap()

@@ -21,6 +21,7 @@ mod end;
 mod fire_timer;
 mod give_up;
 mod lease;
+mod limit_exceeded;
 mod pause;
 mod repair;
 mod review;
@@ -102,6 +103,7 @@ impl<'d> Decider<'_, 'd, '_> {
             Command::Abandon { attempt, reason } => give_up::abandon(self, attempt, reason),
             Command::AttemptTimeout { attempt } => give_up::time_out(self, attempt, failure_type::ATTEMPT_TIMEOUT),
             Command::HeartbeatTimeout { attempt } => give_up::time_out(self, attempt, failure_type::HEARTBEAT_TIMEOUT),
+            Command::LimitExceeded { step, limit } => limit_exceeded::limit_exceeded(self, step, limit),
             Command::ScheduleTimeout { step, deadline } => schedule_timeout::schedule_timeout(self, step, *deadline),
             Command::FireTimer { step, kind, due } => fire_timer::fire_timer(self, step.as_ref(), *kind, *due),
             Command::Advance => advance::advance(self),
@@ -204,12 +206,6 @@ impl<'d> Decider<'_, 'd, '_> {
     fn review_everything(&mut self) {
         let scopes: Vec<ScopeId> = self.draft.index.tallies.from(std::ops::Bound::Unbounded).map(|(scope, _)| scope.clone()).collect();
         scopes.into_iter().for_each(|scope| self.draft.touch(scope));
-    }
-
-    /// The containers and items that have not ended.
-    fn open_scopes(&self) -> Vec<Instance<'d>> {
-        let scopes = self.draft.index.tallies.from(std::ops::Bound::Unbounded);
-        scopes.filter_map(|(scope, _)| Instance::of(self.draft.run.plan(), scope.as_ref()?)).collect()
     }
 }
 

@@ -56,9 +56,11 @@ impl<'d> Decider<'_, 'd, '_> {
     fn undoing(&self, instance: &Instance<'d>) -> Undoing {
         let compensation = Instance::of(self.draft.run.plan(), &instance.id.compensation());
         if let Some(state) = compensation.and_then(|compensation| self.draft.current(&compensation)) {
+            let waits_for_people = self.draft.head().status == RunStatus::NeedsAttention;
             return match state.status {
-                StepStatus::Failed | StepStatus::Cancelled => Undoing::Failed,
-                StepStatus::Pending | StepStatus::Succeeded | StepStatus::Skipped => Undoing::NotBegun,
+                StepStatus::Failed if waits_for_people => Undoing::Failed,
+                // One that failed before somebody repaired the run, or was cut by a terminate, is tried again.
+                status if status.is_final() || status == StepStatus::Pending => Undoing::NotBegun,
                 _ => Undoing::UnderWay,
             };
         }
@@ -78,8 +80,13 @@ impl<'d> Decider<'_, 'd, '_> {
 
     /// Begins to undo one entry.
     fn undo(&mut self, instance: &Instance<'d>) {
-        let compensation = Instance::of(self.draft.run.plan(), &instance.id.compensation());
-        match compensation.filter(|_| instance.item.is_none()) {
+        let compensation = Instance::of(self.draft.run.plan(), &instance.id.compensation()).filter(|_| instance.item.is_none());
+        if let Some(compensation) = &compensation
+            && let Some(ended) = self.draft.current(compensation).filter(|state| state.status.is_final()).cloned()
+        {
+            self.reopen(compensation, &ended);
+        }
+        match compensation {
             Some(compensation) if compensation.is_child_compensation() => self.request_child_compensation(instance, &compensation),
             Some(compensation) if self.is_too_large() => self.postpone(&compensation),
             Some(compensation) => self.activate(&compensation),

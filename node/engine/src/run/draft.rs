@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
+use std::ops::Bound;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -160,9 +161,10 @@ impl<'a> Draft<'a> {
         View { draft: self, within: None, undoes: None, given: None }
     }
 
-    /// The next step that may begin.
+    /// The next step that may begin. What has begun goes on before something else begins: inner scopes first, each in plan order.
     pub(crate) fn next_ready(&self) -> Option<Place> {
-        self.index.ready.first().cloned()
+        let (scope, _) = self.index.ready.last()?;
+        self.index.ready.from(Bound::Included(&(scope.clone(), 0))).next().map(|(place, ())| place.clone())
     }
 
     /// The next scope in which something may follow.

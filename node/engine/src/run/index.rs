@@ -135,6 +135,13 @@ impl Index<'static> {
         }
     }
 
+    /// How many entries it has.
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        let places = [&self.ready, &self.open, &self.again].map(Layered::len);
+        self.tallies.len() + self.missing.len() + self.undo.len() + self.awaiting.len() + places.into_iter().sum::<usize>()
+    }
+
     /// All of it, to be compared.
     #[cfg(test)]
     pub(crate) fn entries(&self) -> impl PartialEq + std::fmt::Debug {

@@ -24,6 +24,11 @@ impl<K: Ord + Clone, V> Layered<'static, K, V> {
     }
 
     #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.own.len()
+    }
+
+    #[cfg(test)]
     pub(crate) fn entries(&self) -> BTreeMap<K, V>
     where
         V: Clone,
@@ -104,6 +109,15 @@ impl<'a, K: Ord + Clone, V> Layered<'a, K, V> {
         })
     }
 
+    pub(crate) fn last(&self) -> Option<&K> {
+        let own = self.own.iter().rev().find(|(_, value)| value.is_some()).map(|(key, _)| key);
+        let below = self.below.and_then(|below| {
+            let shown = |(key, value): &(&K, &Option<V>)| value.is_some() && !self.own.contains_key(*key);
+            below.iter().rev().find(shown).map(|(key, _)| key)
+        });
+        own.max(below)
+    }
+
     pub(crate) fn first(&self) -> Option<&K> {
         self.from(Bound::Unbounded).next().map(|(key, _)| key)
     }
@@ -147,6 +161,7 @@ mod tests {
             prop_assert_eq!(seen, plain.range(..from).rev().map(|(key, value)| (*key, *value)).collect::<Vec<_>>());
             prop_assert!((0..20).all(|key| draft.get(&key) == plain.get(&key)));
             prop_assert_eq!(draft.first(), plain.keys().next());
+            prop_assert_eq!(draft.last(), plain.keys().next_back());
             prop_assert_eq!(map.entries(), before);
         }
     }

@@ -197,6 +197,12 @@ impl Run {
         Known { plan: &self.plan, stored: &self.stored }
     }
 
+    /// How much follows from the stored state.
+    #[cfg(test)]
+    pub(crate) fn remembered(&self) -> usize {
+        self.index.len()
+    }
+
     /// What follows from the stored state, to be compared with what a rebuilt run has.
     #[cfg(test)]
     pub(crate) fn derived(&self) -> impl PartialEq + std::fmt::Debug {

@@ -45,9 +45,23 @@ fn shape(kinds: u8, inside: BoxedStrategy<Vec<Shape>>) -> impl Strategy<Value = 
         (1..4, any::<bool>(), prop::bool::weighted(0.2), any::<bool>()),
         (0..8_u8, prop::bool::weighted(0.2), prop::bool::weighted(0.04), any::<u8>(), inside),
     )
-        .prop_map(|((kind, needs, condition, reads), (attempts, delay, timeout, undo), (run_on, handled, no_return, number, inside))| {
-            Shape { kind, needs, condition, reads, attempts, delay, timeout, undo, run_on, handled, no_return, number, inside }
-        })
+        .prop_map(
+            |((kind, needs, condition, reads), (attempts, delay, timeout, undo), (run_on, handled, no_return, number, inside))| Shape {
+                kind,
+                needs,
+                condition,
+                reads,
+                attempts,
+                delay,
+                timeout,
+                undo,
+                run_on,
+                handled,
+                no_return,
+                number,
+                inside,
+            },
+        )
 }
 
 /// What a run is like.
@@ -62,8 +76,13 @@ pub(super) struct Frame {
 
 pub(super) fn frame() -> impl Strategy<Value = Frame> {
     let rare = || prop::bool::weighted(0.25);
-    (any::<bool>(), rare(), any::<bool>(), rare(), prop::bool::weighted(0.1))
-        .prop_map(|(timeout, hold, finally, attention, slot)| Frame { timeout, hold, finally, attention, slot })
+    (any::<bool>(), rare(), any::<bool>(), rare(), prop::bool::weighted(0.1)).prop_map(|(timeout, hold, finally, attention, slot)| Frame {
+        timeout,
+        hold,
+        finally,
+        attention,
+        slot,
+    })
 }
 
 pub(super) fn definition(shapes: &[Shape], frame: &Frame) -> Definition {

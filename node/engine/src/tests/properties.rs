@@ -7,8 +7,8 @@ use super::laws;
 use super::plans::{definition, frame, shapes};
 use super::world::{World, worker};
 use crate::{
-    AttemptRef, Command, Compensation, Failure, Outcome, Payload, PlannedKind, Principal, Rejection, RunStatus, RunUid, StepId, StepStatus, TimerKind,
-    Token,
+    AttemptRef, Command, Compensation, Failure, Outcome, Payload, PlannedKind, Principal, Rejection, RunStatus, RunUid, StepId, StepStatus,
+    TimerKind, Token,
 };
 
 /// A command, as far as it can be known before the run.
@@ -79,7 +79,8 @@ impl World {
         // What is open comes first, so that most moves have something to move.
         let open: Vec<StepId> = self.run.open_steps().map(|(id, _)| id.clone()).collect();
         let planned = self.run.plan().steps.iter().map(|step| step.id.clone());
-        let all: Vec<StepId> = open.iter().cloned().chain(open.iter().cloned()).chain(planned).chain(self.run.steps().keys().cloned()).collect();
+        let all: Vec<StepId> =
+            open.iter().cloned().chain(open.iter().cloned()).chain(planned).chain(self.run.steps().keys().cloned()).collect();
         all[index.index(all.len())].clone()
     }
 

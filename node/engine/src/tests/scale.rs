@@ -4,8 +4,8 @@ use serde_json::json;
 
 use super::world::{World, worker};
 use crate::{
-    AttemptRef, Command, Context, Decisions, Definition, Kind, Millis, NoCredits, Outcome, Payload, Run, RunInfo, RunStatus,
-    StepDefinition, StepId, StepStatus, TaskDefinition, Token, Wait, apply, decide, plan,
+    AttemptRef, Command, Context, Decisions, Definition, ForEachDefinition, Kind, Millis, NoCredits, Outcome, Payload, Run, RunInfo,
+    RunStatus, StepDefinition, StepId, StepStatus, TaskDefinition, Token, Wait, apply, decide, plan,
 };
 
 const STEPS: usize = 10_000;
@@ -114,6 +114,57 @@ fn a_fan_out_and_in_of_10_000_is_cut_into_decisions() {
     run.execute("end");
     assert_eq!(run.run.head().status, RunStatus::Succeeded);
     assert_eq!(run.events, 2 + STEPS * 4);
+}
+
+#[test]
+fn each_of_10_000_items_takes_the_same_events_and_leaves_nothing_to_remember() {
+    let work = StepDefinition { with: Some(json!("${item.n}")), ..step("work".to_owned(), vec![], task()) };
+    let check = step("check".to_owned(), vec!["work".to_owned()], Kind::Set(json!("${steps.work.output}")));
+    let items = ForEachDefinition {
+        items: Some(json!("${input.items}")),
+        steps: vec![work, check],
+        max_parallel: 100,
+        collect: Some(json!("${index}")),
+        ..ForEachDefinition::default()
+    };
+    let list: Vec<_> = (0..STEPS).map(|n| json!({"n": n})).collect();
+    let mut run = Bare::start(&workflow(vec![step("all".to_owned(), vec![], Kind::ForEach(items))]), &json!({"items": list}));
+    assert_eq!(run.events, 2 + 100 * 2);
+    for index in 0..STEPS {
+        // Leased; then the attempt, its step, the computed one and the item ended, and the next item and its step began.
+        let expected = match index {
+            _ if index == STEPS - 1 => 6,
+            _ if index >= STEPS - 100 => 4,
+            _ => 6,
+        };
+        assert_eq!(run.execute(&format!("all[{index}].work")), expected, "{index}");
+        assert!(run.run.remembered() <= 1_000, "what is remembered does not grow: {}", run.run.remembered());
+    }
+    assert_eq!(run.run.head().status, RunStatus::Succeeded);
+    let output = run.run.step(&StepId::from("all")).unwrap().output.clone().unwrap();
+    let output: serde_json::Value = serde_json::from_slice(&output.data).unwrap();
+    assert_eq!((output["succeeded"].clone(), output["items"][9_999].clone()), (json!(STEPS), json!(9_999)));
+}
+
+#[test]
+fn a_wide_for_each_is_cut_into_decisions() {
+    let work = StepDefinition { with: Some(json!("${input.big}")), ..step("work".to_owned(), vec![], task()) };
+    let items = ForEachDefinition {
+        items: Some(json!((0..100).collect::<Vec<_>>())),
+        steps: vec![work],
+        max_parallel: 100,
+        ..ForEachDefinition::default()
+    };
+    let definition = workflow(vec![step("all".to_owned(), vec![], Kind::ForEach(items))]);
+    let mut world = World::of(&definition, &json!({"big": "x".repeat(200_000)}));
+    assert!(world.start().events.len() < 20, "a decision stays around a megabyte");
+    let mut decisions = 0;
+    while world.run.has_backlog() {
+        assert!(world.act(&Command::Advance).unwrap().events.len() < 20);
+        decisions += 1;
+    }
+    assert!(decisions > 10);
+    assert_eq!(world.run.progress(&StepId::from("all")).unwrap().started, 100);
 }
 
 #[test]

@@ -62,7 +62,7 @@ async fn an_attempt_is_executed_once_and_its_outcome_kept_until_it_is_acknowledg
     world.start();
     let said = world.says().await;
     let [Message::Outcome(v1::TaskOutcome { lease, result: Some(Ending::Succeeded(_)) })] = &said[..] else { panic!("{said:?}") };
-    assert_eq!(world.beat().leases, [lease.clone()], "its lease is still kept alive");
+    assert_eq!(world.beat().leases, std::slice::from_ref(lease), "its lease is still kept alive");
     world.desk.receive(work_response::Message::OutcomeAck(v1::OutcomeAck { lease: lease.clone(), accepted: true, ..Default::default() }));
     world.start();
     assert!(world.desk.held.is_empty(), "a late copy of the task is dropped");

@@ -57,7 +57,7 @@ impl World {
         *sequence += 1;
         let report =
             NodeReport { node, boot: "b".into(), sequence: *sequence, shards: shards.iter().copied().collect(), groups: groups.to_vec() };
-        self.keeper.report(self.now, &rules(), report)
+        self.keeper.report(self.now, &rules(), report).into_iter().map(|grant| grant.permits).collect()
     }
 }
 
@@ -190,7 +190,7 @@ fn a_report_that_comes_late_changes_nothing() {
     let two = refs(&["two"]);
     assert_eq!(world.report(1, &[(two.clone(), group(0, 2))]), [2]);
     let late = NodeReport { node: 1, boot: "b".into(), sequence: 1, shards: [1].into(), groups: vec![(two.clone(), group(0, 2))] };
-    assert_eq!(world.keeper.report(world.now, &rules(), late), [0]);
+    assert_eq!(world.keeper.report(world.now, &rules(), late), [Grant::default()]);
     assert_eq!(world.report(2, &[(two, group(0, 2))]), [0]);
 }
 

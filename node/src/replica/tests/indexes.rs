@@ -10,8 +10,9 @@ use super::{
     world::{NAMESPACE, World, ops},
 };
 use crate::{
+    query::{Condition, RunFilter},
     replica::index,
-    store::{PlaceEntry, RunFilter, RunPlace, Timer},
+    store::{PlaceEntry, RunPlace, Timer},
 };
 
 /// What the indexes have to say.
@@ -26,7 +27,7 @@ struct Indexes {
 /// Recomputed from the whole state.
 fn recomputed(shard: &Shard, world: &World) -> Indexes {
     let Indexes { mut timers, mut open, mut owed, mut awaiting } = Indexes::default();
-    for uid in world.runs.keys() {
+    for uid in world.runs.keys().chain(&world.purged) {
         let Some(run) = shard.store.load_run(*uid).unwrap() else { continue };
         timers.extend(run.head.timers().map(|(kind, due)| Timer { due, uid: *uid, kind, step: None }));
         for (id, state) in &run.steps {
@@ -54,7 +55,8 @@ fn recomputed(shard: &Shard, world: &World) -> Indexes {
 /// As they are stored, read in small pages.
 fn stored(shard: &Shard) -> Indexes {
     let mut indexes = Indexes::default();
-    indexes.timers = shard.store.timers_after(None, Timestamp(i64::MAX), usize::MAX).unwrap().into_iter().map(|entry| entry.timer).collect();
+    indexes.timers =
+        shard.store.timers_after(None, Timestamp(i64::MAX), usize::MAX).unwrap().into_iter().map(|entry| entry.timer).collect();
     let open = |step: crate::store::OpenStep| {
         assert!(index::is_open(&step.state));
         indexes.open.insert((step.uid, step.step));
@@ -132,7 +134,7 @@ proptest! {
         statuses.sort();
         statuses.dedup();
         for status in statuses {
-            let filter = RunFilter { namespace: NAMESPACE.into(), statuses: vec![status], ..RunFilter::default() };
+            let filter = RunFilter::all(NAMESPACE).and(Condition::Status { negated: false, any: [status].into() });
             let mut listed = BTreeSet::new();
             let mut after = None;
             loop {

@@ -5,6 +5,7 @@ mod cost;
 mod coverage;
 mod fencing;
 mod indexes;
+mod purge;
 mod requests;
 mod shard;
 mod world;

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// A started and ended run under `run_id`, which `replaces` another.
-fn run(uid: u128, run_id: &str, request_id: &str, time: i64, replaces: Option<u128>) -> log::RunBatch {
+pub(super) fn run(uid: u128, run_id: &str, request_id: &str, time: i64, replaces: Option<u128>) -> log::RunBatch {
     let info =
         RunInfo { namespace: "ns".into(), run_id: run_id.into(), uid: RunUid(uid), request_id: request_id.into(), ..RunInfo::default() };
     let ended = EventKind::RunEnded { status: RunStatus::Succeeded, output: None, failure: None, principal: None, reason: String::new() };
@@ -28,13 +28,13 @@ fn run(uid: u128, run_id: &str, request_id: &str, time: i64, replaces: Option<u1
     }
 }
 
-fn shard() -> Shard {
+pub(super) fn shard() -> Shard {
     let mut shard = Shard::new();
     shard.apply(&[entry(1, &log::Record { term: 1, open_epoch: Some(log::OpenEpoch::default()), ..log::Record::default() })]);
     shard
 }
 
-fn apply(shard: &mut Shard, batches: Vec<log::RunBatch>) {
+pub(super) fn apply(shard: &mut Shard, batches: Vec<log::RunBatch>) {
     let applied = RecordAnswer::Batches(vec![BatchAnswer::Applied; batches.len()]);
     assert_eq!(shard.apply(&[entry(2, &log::Record { term: 1, batches, ..log::Record::default() })]), [applied]);
 }

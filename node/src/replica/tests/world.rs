@@ -32,7 +32,7 @@ pub(super) struct Op {
 }
 
 pub(super) fn ops(count: usize) -> impl Strategy<Value = Vec<Op>> {
-    let op = (0u8..64, any::<u16>(), any::<u8>(), 0i64..4_000);
+    let op = (0u8..67, any::<u16>(), any::<u8>(), 0i64..4_000);
     proptest::collection::vec(op.prop_map(|(kind, pick, variant, millis)| Op { kind, pick, variant, millis }), 1..count)
 }
 
@@ -43,6 +43,8 @@ pub(super) struct World {
     pub(super) runs: BTreeMap<RunUid, Run>,
     /// Newest run by run id.
     pub(super) ids: BTreeMap<String, RunUid>,
+    /// Runs that were removed.
+    pub(super) purged: Vec<RunUid>,
     pending: log::Record,
     pending_answers: Vec<BatchAnswer>,
     sent: Vec<log::RunBatch>,
@@ -69,6 +71,7 @@ impl World {
             plans: definitions().iter().map(|definition| Arc::new(plan(definition).unwrap())).chain(language::plans()).collect(),
             runs: BTreeMap::new(),
             ids: BTreeMap::new(),
+            purged: Vec::new(),
             pending: log::Record::default(),
             pending_answers: Vec::new(),
             sent: Vec::new(),
@@ -109,6 +112,7 @@ impl World {
                 self.open_epoch();
             }
             23 if op.variant.is_multiple_of(4) => self.now = Timestamp(self.now.0 + 8 * 24 * 3600 * 1000),
+            64.. => self.purge(op),
             _ => self.live(op),
         }
     }
@@ -123,7 +127,9 @@ impl World {
         let kind = if op.variant == 255 { 3 } else { [0, 1, 2, 4, 5, 6][usize::from(op.variant) % 6] };
         let plan = self.plans[kind].clone();
         // Spread, so that the order of uids is not the order of starts.
-        let uid = RunUid((self.runs.len() as u128 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_0c83_u128) & (u128::MAX >> 8));
+        let uid = RunUid(
+            ((self.runs.len() + self.purged.len()) as u128 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_0c83_u128) & (u128::MAX >> 8),
+        );
         let info = RunInfo {
             namespace: NAMESPACE.into(),
             run_id: run_id.clone(),
@@ -218,23 +224,52 @@ impl World {
         self.replan(uid, op, &decision.events);
     }
 
+    /// Removes a run, if it has ended and owes nothing; now and then by somebody who saw it earlier.
+    fn purge(&mut self, op: &Op) {
+        self.flush();
+        let Some(uid) = pick(self.runs.keys().copied().collect(), op) else { return };
+        let run = &self.runs[&uid];
+        let head = run.head();
+        let owes = head.owes().next().is_some() || run.steps().values().any(|step| step.owes().is_some());
+        let late = op.variant.is_multiple_of(7);
+        let expected_seq = if late { head.seq - 1 } else { head.seq };
+        let purge = log::PurgeRun { run_uid: Bytes::copy_from_slice(&uid.to_bytes()), expected_seq };
+        let gone = head.status.is_final() && !late && !owes;
+        let answer = if gone { BatchAnswer::Applied } else { BatchAnswer::StaleSequence };
+        // Twice in a record: the second finds nothing.
+        let purges = vec![purge.clone(), purge];
+        self.push(
+            &log::Record { term: self.term, purges, ..log::Record::default() },
+            RecordAnswer::Batches(vec![answer, BatchAnswer::StaleSequence]),
+        );
+        if gone {
+            self.runs.remove(&uid);
+            self.ids.retain(|_, holder| *holder != uid);
+            self.sent.retain(|batch| batch.run_uid.as_ref() != uid.to_bytes());
+            self.purged.push(uid);
+        }
+    }
+
     /// A batch that was applied already, as a confused leader might send it again.
     fn resend(&mut self, op: &Op) {
         let Some(batch) = pick(self.sent.clone(), op) else { return };
-        self.pending_answers.push(if batch.expected_seq == 0 { BatchAnswer::IdTaken } else { BatchAnswer::StaleSequence });
+        // The id of a start can be free again, if the run that had it after this one was removed.
+        let taken = batch.expected_seq == 0 && (self.ids.contains_key(&batch.run_id) || !batch.replaces_uid.is_empty());
+        self.pending_answers.push(if taken { BatchAnswer::IdTaken } else { BatchAnswer::StaleSequence });
         self.pending.batches.push(batch);
     }
 
     fn open_epoch(&mut self) {
         // A record of the old leader arrives late, with something that would be valid.
-        let late = log::Record { term: self.term, batches: vec![log::RunBatch::default()], ..log::Record::default() };
+        let purges = vec![log::PurgeRun::default()];
+        let late = log::Record { term: self.term, batches: vec![log::RunBatch::default()], purges, ..log::Record::default() };
         self.term += 2;
         let epoch = log::OpenEpoch { node_id: self.term % 3, boot_id: "boot".into(), time_ms: self.now.0 };
         self.push(
             &log::Record { term: self.term, open_epoch: Some(epoch), ..log::Record::default() },
             RecordAnswer::Epoch { opened: true },
         );
-        self.push(&late, RecordAnswer::Batches(vec![BatchAnswer::StaleTerm]));
+        self.push(&late, RecordAnswer::Batches(vec![BatchAnswer::StaleTerm; 2]));
     }
 
     fn flush(&mut self) {

@@ -25,7 +25,8 @@ impl<'d> Decider<'_, 'd, '_> {
                 body.iter().chain(&guard).filter_map(|&index| Instance::of(plan, &in_scope(scope, &plan.steps[index]))).collect()
             }
         };
-        let inner: Vec<_> = inner.into_iter().filter_map(|instance| Some((instance.clone(), self.draft.current(&instance)?.clone()))).collect();
+        let inner: Vec<_> =
+            inner.into_iter().filter_map(|instance| Some((instance.clone(), self.draft.current(&instance)?.clone()))).collect();
         let of_step = |instance: &Instance<'d>| instance.item.is_none().then_some(instance.step.index);
         let begins = |(instance, state): &(Instance<'d>, StepState)| self.begins_anew(instance, state) || goes_on(state);
         let first: BTreeSet<usize> = inner.iter().filter(|entry| begins(entry)).filter_map(|(instance, _)| of_step(instance)).collect();
@@ -42,6 +43,29 @@ impl<'d> Decider<'_, 'd, '_> {
         }
     }
 
+    /// True if the step, and each container around it, ended otherwise than planned, and would go on where it was: not with something
+    /// that it needs, and not from the beginning.
+    pub(super) fn goes_on_alone(&self, instance: &Instance<'d>) -> bool {
+        let plan = self.draft.run.plan();
+        let mut next = Some(instance.clone());
+        while let Some(instance) = next {
+            let Some(state) = self.draft.current(&instance) else { return false };
+            let is_container = instance.item.is_some() || instance.step.kind.is_container();
+            let anew = self.begins_anew(&instance, state) || (is_container && (state.scope.is_none() || self.is_used_up(&instance)));
+            let waits = instance.item.is_none()
+                && instance.step.needs.iter().any(|need| {
+                    let need = Instance::of(plan, &in_scope(&instance.scope, &plan.steps[need.index]));
+                    let state = need.as_ref().and_then(|need| Some((need, self.draft.current(need)?)));
+                    state.is_none_or(|(need, state)| self.begins_anew(need, state) || goes_on(state))
+                });
+            if !stopped_short(state) || anew || waits {
+                return false;
+            }
+            next = instance.scope.as_ref().and_then(|scope| Instance::of(plan, scope));
+        }
+        true
+    }
+
     /// Its work was undone. What was handled undid itself, and that was the end of it.
     fn begins_anew(&self, instance: &Instance<'d>, state: &StepState) -> bool {
         self.draft.is_undone(&instance.id, state) && !state.handled
@@ -55,7 +79,7 @@ impl<'d> Decider<'_, 'd, '_> {
         last.and_then(|last| self.draft.current(&last)).is_some_and(|state| state.status == StepStatus::Succeeded)
     }
 
-    pub(super) fn reopen(&mut self, instance: &Instance<'d>, state: &StepState) {
+    pub(in super::super) fn reopen(&mut self, instance: &Instance<'d>, state: &StepState) {
         self.push(EventKind::StepReopened { step: instance.id.clone(), generation: state.generation + 1, epoch: state.epoch });
     }
 

@@ -3,7 +3,7 @@
 use super::super::{Decider, End};
 use super::Why;
 use crate::run::{Instance, States};
-use crate::{Payload, Phase, PlannedKind, Rejection, Repair, RunStatus, SkipCause, StepId, StepStatus};
+use crate::{Payload, Phase, PlannedKind, Rejection, Repair, Role, RunStatus, SkipCause, StepId, StepStatus};
 
 pub(in super::super) fn skip(
     decider: &mut Decider<'_, '_, '_>,
@@ -16,10 +16,12 @@ pub(in super::super) fn skip(
     let status = decider.draft.current(&instance).map_or(StepStatus::Pending, |state| state.status);
     let waits = matches!(status, StepStatus::Queued | StepStatus::Waiting | StepStatus::BackingOff | StepStatus::Awaiting);
     let needs_attention = decider.draft.head().status == RunStatus::NeedsAttention;
-    let holds_up = matches!(status, StepStatus::Failed | StepStatus::Cancelled)
-        && !instance.step.kind.is_container()
-        && if instance.undoes { needs_attention } else { decider.is_held() };
-    if instance.item.is_some() || !(waits || holds_up) {
+    let holds_up = match instance.undoes {
+        true => needs_attention && matches!(status, StepStatus::Failed | StepStatus::Cancelled),
+        false => decider.is_held() && !instance.step.kind.is_container() && decider.goes_on_alone(&instance),
+    };
+    let is_part = instance.item.is_some() || matches!(instance.step.role, Role::Guard { .. });
+    if is_part || !(waits || holds_up) {
         return Err(Rejection::CantSkip { step: step.clone(), status });
     }
     let overrides = decider.passes_approval(&instance, why)?;
