@@ -28,7 +28,7 @@ fn command(arguments: &[&str], config: &Path) -> Command {
     for name in ["QUORUS_ENDPOINTS", "QUORUS_NAMESPACE", "QUORUS_CONTEXT", "NO_COLOR", "CLICOLOR_FORCE"] {
         command.env_remove(name);
     }
-    command.args(arguments).env("QUORUS_CONFIG", config).stdin(Stdio::null());
+    command.args(arguments).env("QUORUS_CONTEXTS", config).stdin(Stdio::null());
     command
 }
 

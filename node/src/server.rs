@@ -36,7 +36,7 @@ const CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
 /// How long open calls may take after the server was told to stop.
 const STOP_WITHIN: Duration = Duration::from_millis(500);
 /// Names under which health is told: the node as a whole, and each service.
-const SERVICES: [&str; 8] = [
+const SERVICES: [&str; 9] = [
     "",
     "quorus.v1.WorkflowService",
     "quorus.v1.RunService",

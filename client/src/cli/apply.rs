@@ -103,7 +103,8 @@ pub(crate) async fn run(args: Args, globals: &Globals) -> Result<(), Failure> {
         let applied = resource.apply(&client, false).await?;
         let Name { kind, name, .. } = resource.name();
         let what = if applied.changed { "applied" } else { "unchanged" };
-        say(globals, &format!("{kind} {name} {what}, version {}", applied.version))?;
+        let version = if applied.version == 0 { String::new() } else { format!(", version {}", applied.version) };
+        say(globals, &format!("{kind} {name} {what}{version}"))?;
         answers.push(applied.value);
     }
     let mut failures = Vec::new();
@@ -230,6 +231,8 @@ fn version_text(change: Change, version: u64) -> String {
     match change {
         // Numbers go on after a deletion, so only the cluster knows the next one.
         Change::Create | Change::Delete => String::new(),
+        // Only workflows have versions.
+        _ if version == 0 => String::new(),
         Change::Update => format!("{version} -> {}", version + 1),
         Change::Unchanged => version.to_string(),
     }

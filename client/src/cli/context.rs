@@ -85,7 +85,7 @@ impl Contexts {
     /// Replaces the file as a whole, so that a reader sees the old or the new one.
     fn save(&self) -> Result<(), Failure> {
         let Some(path) = path() else {
-            return Err(Failure::error("there is no place for the file").hint("set HOME, XDG_CONFIG_HOME or QUORUS_CONFIG"));
+            return Err(Failure::error("there is no place for the file").hint("set HOME, XDG_CONFIG_HOME or QUORUS_CONTEXTS"));
         };
         let failed = |error: io::Error| Failure::error(format!("can't write `{}`: {error}", path.display()));
         if let Some(folder) = path.parent() {
@@ -125,10 +125,10 @@ impl Contexts {
     }
 }
 
-/// `QUORUS_CONFIG`, or `quorus/config.yaml` where the user's configuration is.
+/// `QUORUS_CONTEXTS`, or `quorus/config.yaml` where the user's configuration is.
 fn path() -> Option<PathBuf> {
     let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    if let Some(path) = set("QUORUS_CONFIG") {
+    if let Some(path) = set("QUORUS_CONTEXTS") {
         return Some(path);
     }
     let folder = set("XDG_CONFIG_HOME").or_else(|| Some(set("HOME")?.join(".config")))?;

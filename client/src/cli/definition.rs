@@ -1,6 +1,8 @@
 //! Definitions of every kind, as `validate`, `diff` and `apply` treat them: one variant per kind.
 //!
-//! A new kind needs a variant, an arm in each method, and its name in [`Resource::load`]; the commands then know it.
+//! Kinds beside workflows are in `other.rs`: a new one needs an arm per question there; the commands then know it.
+
+mod other;
 
 use prost::Message;
 use quorus_client::{
@@ -24,7 +26,7 @@ pub(crate) enum Resource {
         source: String,
         loaded: Box<Loaded>,
     },
-    /// Of a kind that the language knows and that commands of its own apply.
+    /// Of another kind.
     Other {
         source: String,
         name: Name,
@@ -68,7 +70,7 @@ impl Resource {
     /// Reads a text with one document. No result if there is nothing in it.
     pub(crate) fn load(source: &Source) -> Vec<Read> {
         let others =
-            quorus_spec::read_resources(&source.text, &source.name).into_iter().filter_map(|read| Some((other(&read.kind)?, read)));
+            quorus_spec::read_resources(&source.text, &source.name).into_iter().filter_map(|read| Some((other::kind(&read.kind)?, read)));
         let others: Vec<_> = others.map(|(kind, read)| Self::other(source, kind, read)).collect();
         if !others.is_empty() {
             return others;
@@ -167,7 +169,7 @@ impl Resource {
     pub(crate) fn yaml(&self) -> String {
         match self {
             Self::Workflow { loaded, .. } => workflow_yaml(&loaded.workflow),
-            Self::Other { read, .. } => read.text.clone(),
+            Self::Other { name, read, .. } => other::yaml(name, read),
         }
     }
 
@@ -202,7 +204,7 @@ impl Resource {
                 let set = workflow.metadata.as_ref().and_then(|metadata| metadata.labels.get(SET_LABEL).cloned());
                 Ok(Some(Latest { version: found.version, yaml: workflow_yaml(&workflow), set }))
             }
-            Self::Other { name, .. } => Err(name.not_here()),
+            Self::Other { name, .. } => other::latest(client, name).await,
         }
     }
 
@@ -215,18 +217,12 @@ impl Resource {
                 let version = answer.workflow.as_ref().map_or(0, |workflow| workflow.version);
                 Ok(Applied { changed: answer.changed, version, value: render::value(&answer) })
             }
-            Self::Other { name, .. } => Err(name.not_here()),
+            Self::Other { name, read, .. } => other::apply(client, name, read, dry_run).await,
         }
     }
 }
 
 impl Name {
-    /// A kind that has its own commands.
-    fn not_here(&self) -> Failure {
-        Failure::usage(format!("{} `{}` is not applied together with workflows", self.kind, self.name))
-            .hint(format!("see `quorus {}s apply -f FILE`", self.kind))
-    }
-
     /// Everything that the cluster has of a set.
     pub(crate) async fn of_set(client: &Client, namespace: &str, set: &str) -> Result<Vec<Self>, Error> {
         let mut found = Vec::new();
@@ -247,17 +243,6 @@ impl Name {
     pub(crate) async fn delete(&self, client: &Client) -> Result<(), Error> {
         let (namespace, name) = (self.namespace.clone(), self.name.clone());
         client.delete_workflow(v1::DeleteWorkflowRequest { namespace, name, principal: None }).await.map(drop)
-    }
-}
-
-/// The kinds beside workflows, as people see them.
-fn other(kind: &str) -> Option<&'static str> {
-    match kind {
-        "Limit" => Some("limit"),
-        "Secret" => Some("secret"),
-        "Schedule" => Some("schedule"),
-        "Trigger" => Some("trigger"),
-        _ => None,
     }
 }
 

@@ -86,7 +86,7 @@ spec:
             [
                 "s.yaml:2:7: error[wrong-value]: `kind` is `Workflow`, expected `Schedule`",
                 "s.yaml:5:3: error[unknown-field]: unknown field `evry` in `spec`",
-                "s.yaml:6:12: error[unknown-value]: `spec.overlap` can't be \"bufer_one\"",
+                "s.yaml:6:12: error[unknown-value]: `spec.overlap` can't be the text \"bufer_one\"",
             ]
         );
         let document =

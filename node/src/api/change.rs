@@ -50,6 +50,7 @@ macro_rules! run_changes {
                 run_changes!(@request_id self $($once)?)
             }
 
+            #[allow(clippy::needless_update, reason = "some answers have more fields, most have not")]
             fn answer(run: Option<v1::Run>) -> Self::Answer {
                 v1::$response { run, ..v1::$response::default() }
             }

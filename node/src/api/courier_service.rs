@@ -17,7 +17,7 @@ use tonic::{Code, Request, Response, Status, transport::Channel};
 use super::{
     ApiContext, MESSAGE_BYTES_MAX, errors,
     forward::{self, Journey},
-    from_proto, run_service, start, to_proto,
+    from_proto, run_service, schemas, start, to_proto,
 };
 use crate::codec;
 use crate::leader::{Answer, Ask, LedShard, OnConflict, OnReuse, Refusal, Reply, Request as RunRequest, RunKey, StartAsk};
@@ -210,9 +210,7 @@ impl Deliveries {
             Err(status) => return Err(status),
         };
         let plan = self.context.plans.compile(&version.digest, version.workflow.clone()).map_err(|error| errors::internal(&error))?;
-        if let Some(schema) = &plan.input_schema
-            && let Err(status) = start::fits(schema, child.input.as_ref())
-        {
+        if let Err(status) = schemas::check_input(&plan, child.input.as_ref()) {
             return Ok(Err(Box::new(refusal(failure_type::CHILD_REFUSED, status.message().to_owned()))));
         }
         let now = self.context.clock.now();

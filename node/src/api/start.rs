@@ -119,27 +119,6 @@ pub(super) async fn start(context: &ApiContext, led: &LedShard, message: &v1::St
     }
 }
 
-/// Refuses an input that does not fit the workflow's schema, with every violation.
-pub(super) fn fits(schema: &serde_json::Value, input: Option<&v1::Payload>) -> Result<(), Status> {
-    let empty = v1::Payload::default();
-    let input = input.unwrap_or(&empty);
-    if !matches!(input.encoding.as_str(), "" | "json") {
-        let what = format!("has the encoding `{}`, but the workflow has an `input_schema`, which only json can fit", input.encoding);
-        return Err(errors::invalid(vec![("input".into(), what)]));
-    }
-    let value = match input.data.is_empty() {
-        true => serde_json::Value::Null,
-        false => {
-            serde_json::from_slice(&input.data).map_err(|error| errors::invalid(vec![("input".into(), format!("is not JSON: {error}"))]))?
-        }
-    };
-    // It compiled when it was applied.
-    let schema = quorus_spec::Schema::compile(schema).map_err(|why| errors::internal(&std::io::Error::other(why)))?;
-    let violations: Vec<_> =
-        schema.violations(&value).into_iter().map(|violation| (format!("input{}", violation.path), violation.message)).collect();
-    if violations.is_empty() { Ok(()) } else { Err(errors::invalid(violations)) }
-}
-
 /// The version to start with, at least as new as the request wants it.
 pub(super) async fn definition(context: &ApiContext, message: &v1::StartRunRequest) -> Result<WorkflowVersion, Status> {
     let mut view = context.system.subscribe();

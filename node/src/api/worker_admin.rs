@@ -13,7 +13,7 @@ use super::{
     queue_service::{change, switched},
     to_proto,
 };
-use crate::system::FlowCommand;
+use crate::{executors, system::FlowCommand};
 
 /// Serves operators.
 pub struct WorkerAdmin {
@@ -27,7 +27,9 @@ impl WorkerAdminService for WorkerAdmin {
         let message = request.into_inner();
         let _permit = self.context.admission.read()?;
         let (mut workers, missing_nodes) = all(&self.context, &journey).await;
-        workers.retain(|worker| message.queue.is_empty() || worker.queues.contains(&message.queue));
+        // Those that are part of the nodes are shown to who asks for their queue.
+        let built_in = |worker: &v1::WorkerInfo| worker.queues.iter().any(|queue| queue == executors::QUEUE);
+        workers.retain(|worker| if message.queue.is_empty() { !built_in(worker) } else { worker.queues.contains(&message.queue) });
         if !journey.forwarded && message.queue.is_empty() {
             for (name, switch) in &self.context.system.flow().drained_workers {
                 if !workers.iter().any(|worker| worker.name == *name) {

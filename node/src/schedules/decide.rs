@@ -75,7 +75,7 @@ pub(crate) fn decide(moment: &Moment<'_>) -> Decision {
         moment,
         busy,
         room: STARTING_MAX.saturating_sub(starting.len()),
-        waiting: moment.waiting.cloned().map(Waiting::Stored),
+        waiting: moment.waiting.map(|firing| Waiting::Stored(Box::new(firing.clone()))),
         firings: Vec::new(),
         updates: Vec::new(),
     };
@@ -102,7 +102,7 @@ pub(crate) fn decide(moment: &Moment<'_>) -> Decision {
 
 enum Waiting {
     /// Recorded before.
-    Stored(Firing),
+    Stored(Box<Firing>),
     /// Of this decision; where in `firings`.
     New(usize),
 }
@@ -132,7 +132,7 @@ impl Deciding<'_> {
             return;
         }
         if let Some(Waiting::Stored(firing)) = self.waiting.take() {
-            self.updates.push(Firing { status: FiringStatus::Starting.into(), ..firing });
+            self.updates.push(Firing { status: FiringStatus::Starting.into(), ..*firing });
             self.busy = true;
             self.room -= 1;
         }
@@ -288,7 +288,7 @@ impl Deciding<'_> {
         match self.waiting.take() {
             Some(Waiting::Stored(mut firing)) => {
                 skipped(&mut firing);
-                self.updates.push(firing);
+                self.updates.push(*firing);
             }
             Some(Waiting::New(place)) => {
                 if let Some(firing) = self.firings.get_mut(place) {

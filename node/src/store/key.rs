@@ -69,7 +69,7 @@ pub(crate) enum Family {
     /// Group 0: firings of schedules.
     Firing = b'Y',
     /// Group 0: triggers.
-    Trigger = b'J',
+    Trigger = b'j',
     /// Group 0: concurrency keys that are held.
     SlotKey = b'k',
     /// Group 0: holders of a concurrency key, and who waits for it.

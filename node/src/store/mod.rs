@@ -17,7 +17,7 @@
 //! | `place` | `X`, `A` and `B` uid, step | - | with the state that it is derived from |
 //! | `discarded` | `b` uid, step | generation | a discard |
 //! | `signal` | `G` uid, name, sequence | a signal | its arrival, its end |
-//! | `request` | `Q` and `q` | uid, time | start |
+//! | `request` | `Q` and `q` | uid, time | start, change with a request id |
 //! | `definition` | `D` digest | definition | first use |
 //!
 //! Invariants: keys begin with the group, so that a snapshot is a prefix; only `replica` writes; state is keyed per run, per step and per timer, so the

@@ -230,8 +230,6 @@ async fn what_can_not_be_done_to_a_run_is_refused_with_its_reason() {
     refused(&client, "r", client.retry_run(retry).await, Code::FailedPrecondition, "NOT_RETRYABLE", before).await;
     let restart = v1::RestartRunRequest { run_id: run_id(), step: "nothing".into(), ..Default::default() };
     refused(&client, "r", client.restart_run(restart.clone()).await, Code::NotFound, "UNKNOWN_STEP", before).await;
-    let evading = v1::RestartRunRequest { step: "deploy".into(), principal: person("eve", "interns"), ..restart };
-    refused(&client, "r", client.restart_run(evading).await, Code::PermissionDenied, "NOT_AN_APPROVER", before).await;
     let pause = v1::PauseRunRequest { run_id: run_id(), ..Default::default() };
     refused(&client, "r", client.pause_run(pause).await, Code::FailedPrecondition, "RUN_ENDED", before).await;
 
@@ -239,6 +237,39 @@ async fn what_can_not_be_done_to_a_run_is_refused_with_its_reason() {
     let annotate = v1::AnnotateRunRequest { run_id: run_id(), text: "well done".into(), request_id: "note".into(), ..Default::default() };
     assert_eq!(client.annotate_run(annotate.clone()).await.unwrap().sequence, before + 1);
     assert_eq!(client.annotate_run(annotate).await.unwrap().sequence, before + 1, "the same request");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rejected_approval_is_not_evaded_by_a_restart_behind_it() {
+    let cluster = Cluster::start_with(1, &[("QUORUS_UNVERIFIED_APPROVALS", "allow")]).await;
+    let client = cluster.client();
+    let revision = apply(&client, &RELEASE.replace("spec:\n", "spec:\n  on_failure: hold\n")).await;
+    let record = Record::default();
+    let _worker = work(&cluster, "w", 4, &record, |_| async { Ok(Output::from(serde_json::json!(1))) });
+    start(&client, "release", "r", revision).await;
+    until_step(&client, "r", "sign_off", StepStatus::Awaiting).await;
+    let reject = v1::ApproveStepRequest { reject: true, ..approve("ada", "managers") };
+    let before = get(&client, "r").await.sequence;
+    refused(&client, "r", client.approve_step(reject.clone()).await, Code::InvalidArgument, "INVALID_ARGUMENT", before).await;
+    client.approve_step(v1::ApproveStepRequest { reason: "too risky".into(), ..reject }).await.unwrap();
+    let held = until_status(&client, "r", RunStatus::NeedsAttention).await;
+    assert_eq!(step(&held, "sign_off").failure.as_ref().map(|failure| failure.r#type.as_str()), Some("QuorusRejected"));
+
+    let restart = v1::RestartRunRequest { run_id: "r".into(), step: "deploy".into(), ..Default::default() };
+    refused(&client, "r", client.restart_run(restart.clone()).await, Code::FailedPrecondition, "NOT_RESTARTABLE", held.sequence).await;
+    let skip = v1::SkipStepRequest {
+        run_id: "r".into(),
+        step: "sign_off".into(),
+        reason: "no time".into(),
+        principal: person("eve", "interns"),
+        ..Default::default()
+    };
+    refused(&client, "r", client.skip_step(skip).await, Code::PermissionDenied, "NOT_AN_APPROVER", held.sequence).await;
+    // Whoever begins again has to ask again.
+    client.restart_run(v1::RestartRunRequest { step: "build".into(), ..restart }).await.unwrap();
+    let again = until_step(&client, "r", "sign_off", StepStatus::Awaiting).await;
+    assert_eq!(step(&again, "sign_off").approval.as_ref().map(|approval| approval.decisions.len()), Some(0), "{again:#?}");
+    assert_eq!(names(&record), ["build", "build"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

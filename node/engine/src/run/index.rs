@@ -364,17 +364,18 @@ impl Index<'_> {
         let mut tally = Tally::default();
         let container = scope.as_ref().and_then(|id| Instance::of(plan, id));
         match &container {
-            Some(container) if container.has_items() => loop {
-                let Some(item) = Instance::of(plan, &container.id.item(tally.next)) else { break };
-                let standing = Standing::of(states, &item);
-                if !standing.exists {
-                    break;
+            Some(container) if container.has_items() => {
+                while let Some(item) = Instance::of(plan, &container.id.item(tally.next)) {
+                    let standing = Standing::of(states, &item);
+                    if !standing.exists {
+                        break;
+                    }
+                    if !standing.started {
+                        self.again.insert((scope.clone(), tally.next), ());
+                    }
+                    tally = count(tally, &item, &Standing::default(), &standing);
                 }
-                if !standing.started {
-                    self.again.insert((scope.clone(), tally.next), ());
-                }
-                tally = count(tally, &item, &Standing::default(), &standing);
-            },
+            }
             _ => {
                 let own = container.as_ref().map(|container| container.step.body.as_slice());
                 let lists = [own.unwrap_or(&plan.body), &plan.finally, &plan.on_attention];

@@ -153,6 +153,7 @@ impl World {
 
 /// A failed test says what happened.
 impl Drop for World {
+    #[expect(clippy::disallowed_macros, reason = "a test may print")]
     fn drop(&mut self) {
         if std::thread::panicking() {
             let lines = (1..).zip(&self.events).map(|(seq, event)| super::show::event(seq, event));

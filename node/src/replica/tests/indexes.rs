@@ -54,9 +54,8 @@ fn recomputed(shard: &Shard, world: &World) -> Indexes {
 
 /// As they are stored, read in small pages.
 fn stored(shard: &Shard) -> Indexes {
-    let mut indexes = Indexes::default();
-    indexes.timers =
-        shard.store.timers_after(None, Timestamp(i64::MAX), usize::MAX).unwrap().into_iter().map(|entry| entry.timer).collect();
+    let timers = shard.store.timers_after(None, Timestamp(i64::MAX), usize::MAX).unwrap().into_iter().map(|entry| entry.timer).collect();
+    let mut indexes = Indexes { timers, ..Indexes::default() };
     let open = |step: crate::store::OpenStep| {
         assert!(index::is_open(&step.state));
         indexes.open.insert((step.uid, step.step));
