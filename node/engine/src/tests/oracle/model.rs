@@ -34,7 +34,6 @@ pub(super) enum Run {
 pub(super) enum What {
     Task,
     Set,
-    Fail,
     Group(Vec<Node>),
     Each { items: usize, parallel: usize, tolerated: usize, body: Vec<Node> },
 }
@@ -440,10 +439,6 @@ impl Step {
                 shared.begin(instance);
             }
             What::Set => self.end(Status::Succeeded, shared),
-            What::Fail => {
-                self.fatal = true;
-                self.end(Status::Failed { handled: node.continue_on_error }, shared);
-            }
             What::Group(_) | What::Each { .. } => self.run_scopes(node, instance),
         }
     }
@@ -666,7 +661,6 @@ impl fmt::Debug for Node {
         match &self.kind {
             What::Task => Ok(()),
             What::Set => write!(f, " set"),
-            What::Fail => write!(f, " fail"),
             What::Group(body) => write!(f, " group {body:?}"),
             What::Each { items, parallel, tolerated, body } => {
                 write!(f, " each {items} by {parallel}, {tolerated} may fail {body:?}")
@@ -679,7 +673,7 @@ impl Node {
     pub(super) fn body(&self) -> &[Node] {
         match &self.kind {
             What::Group(body) | What::Each { body, .. } => body,
-            What::Task | What::Set | What::Fail => &[],
+            What::Task | What::Set => &[],
         }
     }
 }
