@@ -104,7 +104,7 @@ fn compare(nodes: &[Node], seed: u64) -> Result<(), TestCaseError> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1_000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
 
     #[test]
     fn the_engine_does_what_the_model_says(nodes in plans::plans(), seed in any::<u64>()) {

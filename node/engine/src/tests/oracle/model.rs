@@ -472,8 +472,8 @@ impl Step {
                 if self.rounds < node.attempts && !self.fatal && !self.stopped {
                     self.run_scopes(node, instance);
                 } else {
-                    let status = if self.stopped { Status::Cancelled } else { Status::Failed { handled: node.continue_on_error } };
-                    self.end(status, shared);
+                    // Nothing is handled in a scope that is being stopped.
+                    self.end(Status::Failed { handled: node.continue_on_error && !self.stopped }, shared);
                 }
             }
             return;
@@ -489,7 +489,7 @@ impl Step {
         } else {
             match self.scopes[0].phase {
                 Phase::Succeeded if !self.stopped => return self.end(Status::Succeeded, shared),
-                Phase::Failed => {
+                Phase::Failed if self.scopes[0].failed => {
                     self.failing = true;
                     self.fatal = self.scopes[0].fatal;
                 }
@@ -498,7 +498,8 @@ impl Step {
         }
         if (self.failing || self.stopped) && self.scopes.iter().all(Scope::is_closed) {
             if self.stopped {
-                self.end(Status::Cancelled, shared);
+                let status = if self.failing { Status::Failed { handled: false } } else { Status::Cancelled };
+                self.end(status, shared);
             } else if self.rounds < node.attempts && !self.fatal || node.continue_on_error {
                 self.unwinding = true;
             } else {
