@@ -63,7 +63,7 @@ impl<'d> Decider<'_, 'd, '_> {
         match &instance.step.kind {
             PlannedKind::ForEach(_) if instance.item.is_none() => {
                 let total = self.draft.current(instance).and_then(|state| state.scope.as_ref()).map_or(0, |scope| scope.total);
-                if tally.succeeded + tally.failed == total {
+                if tally.succeeded + tally.failed == total && tally.open == 0 {
                     self.complete(instance);
                 }
             }
@@ -198,7 +198,9 @@ impl<'d> Decider<'_, 'd, '_> {
         if instance.item.is_some() {
             let PlannedKind::ForEach(items) = &instance.step.kind else { return Handling::Nothing };
             let container = instance.scope.as_ref().and_then(|id| self.draft.entry(id)).and_then(|state| state.scope.as_ref());
-            let failed = self.draft.index.tallies.get(&instance.scope).map_or(0, |tally| tally.failed) + 1;
+            // One that has undone itself is counted already.
+            let counted = matches!(self.phase(&Some(instance.id.clone())), Phase::Compensating | Phase::Compensated);
+            let failed = self.draft.index.tallies.get(&instance.scope).map_or(0, |tally| tally.failed) + u32::from(!counted);
             let total = container.map_or(0, |scope| scope.total);
             return if items.tolerance.allows(failed.into(), total.into()) { Handling::Tolerate } else { Handling::Nothing };
         }

@@ -25,7 +25,7 @@ pub(crate) struct Tally {
     /// Items that are open; and those of them that sleep before they begin.
     pub(crate) open: u32,
     pub(crate) sleeping: u32,
-    /// Items that ended well, and those that did not.
+    /// Items that ended well, and those that did not, or undo themselves because they won't.
     pub(crate) succeeded: u32,
     pub(crate) failed: u32,
 }
@@ -61,6 +61,8 @@ pub(crate) struct Standing {
     sleeping: bool,
     runs_scope: bool,
     ended: Option<StepStatus>,
+    /// It failed, and undoes itself before that is its end.
+    failing: bool,
     undo: u64,
     awaits: Option<String>,
 }
@@ -69,7 +71,8 @@ impl Standing {
     pub(crate) fn of(states: &impl States, instance: &Instance<'_>) -> Self {
         let Some(state) = states.current(instance) else { return Self::default() };
         let is_final = state.status.is_final();
-        let unwinds = is_final && state.scope.as_ref().is_some_and(|scope| scope.phase == crate::Phase::Compensating);
+        let phase = state.scope.as_ref().map(|scope| scope.phase);
+        let unwinds = is_final && phase == Some(crate::Phase::Compensating);
         Self {
             exists: true,
             started: state.status != StepStatus::Pending,
@@ -77,6 +80,7 @@ impl Standing {
             sleeping: state.status == StepStatus::Waiting,
             runs_scope: state.status == StepStatus::Running && state.scope.is_some(),
             ended: is_final.then_some(state.status),
+            failing: !is_final && matches!(phase, Some(crate::Phase::Compensating | crate::Phase::Compensated)),
             undo: if is_final && state.end_seq > 0 && !states.is_undone(&instance.id, state) { state.end_seq } else { 0 },
             awaits: match &instance.step.kind {
                 PlannedKind::Signal(signal) if state.status == StepStatus::Awaiting => Some(signal.name.clone()),
@@ -464,7 +468,8 @@ fn count(mut tally: Tally, instance: &Instance<'_>, before: &Standing, after: &S
         change(&mut tally.open, before.open, after.open);
         change(&mut tally.sleeping, before.sleeping, after.sleeping);
         change(&mut tally.succeeded, well(before), well(after));
-        change(&mut tally.failed, before.ended.is_some() && !well(before), after.ended.is_some() && !well(after));
+        let failed = |standing: &Standing| standing.failing || standing.ended.is_some() && !well(standing);
+        change(&mut tally.failed, failed(before), failed(after));
     } else if instance.is_body() {
         change(&mut tally.ended, before.ended.is_some(), after.ended.is_some());
     }

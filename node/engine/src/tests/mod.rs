@@ -4,6 +4,7 @@ mod builtin;
 mod definition;
 mod language;
 mod laws;
+mod oracle;
 mod plans;
 mod properties;
 mod scale;
