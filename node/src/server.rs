@@ -10,10 +10,11 @@ use quorus_proto::{
     },
     v1::{
         cluster_service_server::ClusterServiceServer, concurrency_service_server::ConcurrencyServiceServer,
-        index_service_server::IndexServiceServer, lifecycle_service_server::LifecycleServiceServer, limit_service_server::LimitServiceServer, log_service_server::LogServiceServer,
-        queue_service_server::QueueServiceServer, run_service_server::RunServiceServer, schedule_service_server::ScheduleServiceServer,
-        trigger_service_server::TriggerServiceServer, worker_admin_service_server::WorkerAdminServiceServer,
-        worker_service_server::WorkerServiceServer, workflow_service_server::WorkflowServiceServer,
+        index_service_server::IndexServiceServer, lifecycle_service_server::LifecycleServiceServer,
+        limit_service_server::LimitServiceServer, log_service_server::LogServiceServer, queue_service_server::QueueServiceServer,
+        run_service_server::RunServiceServer, schedule_service_server::ScheduleServiceServer, trigger_service_server::TriggerServiceServer,
+        worker_admin_service_server::WorkerAdminServiceServer, worker_service_server::WorkerServiceServer,
+        workflow_service_server::WorkflowServiceServer,
     },
 };
 use tokio::task::JoinHandle;
@@ -23,8 +24,8 @@ use tonic_health::{ServingStatus, server::HealthReporter};
 
 use crate::{
     api::{
-        ApiContext, ClusterView, ConcurrencyKeys, Deliveries, LINK_BYTES_MAX, Lifecycle, Limits, MESSAGE_BYTES_MAX, Prober, Queues, RunIndex, Runs,
-        Schedules, StepLines, Triggers, WorkerAdmin, Workers, Workflows, errors,
+        ApiContext, ClusterView, ConcurrencyKeys, Deliveries, LINK_BYTES_MAX, Lifecycle, Limits, MESSAGE_BYTES_MAX, Prober, Queues,
+        RunIndex, Runs, Schedules, StepLines, Triggers, WorkerAdmin, Workers, Workflows, errors,
     },
     dispatch::{Dispatcher, LinkService, Times},
     observe::MeasureRpcs,

@@ -8,9 +8,9 @@
 
 mod call;
 mod flow;
-mod logs;
 mod index;
 mod lifecycle;
+mod logs;
 mod methods;
 mod options;
 mod schedules;

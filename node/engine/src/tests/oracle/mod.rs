@@ -5,6 +5,7 @@
 //! compared, too; at the end, how the run ended.
 
 mod model;
+mod node;
 mod plans;
 
 use std::collections::BTreeMap;
@@ -13,7 +14,8 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use proptest::prelude::*;
 use serde_json::json;
 
-use self::model::{Live, Model, Node, Told, Verdict};
+use self::model::Model;
+use self::node::{Live, Node, Told, Verdict};
 use super::world::{World, worker};
 use crate::{Command, Failure, Outcome, RunStatus, StepId, StepStatus};
 

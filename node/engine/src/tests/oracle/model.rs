@@ -4,58 +4,9 @@
 //! after each outcome must be what the engine holds leases on, and what it says of the end must be how the run ends.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-/// A step of a random plan.
-#[derive(Clone)]
-pub(super) struct Node {
-    pub(super) id: String,
-    /// Positions of earlier siblings.
-    pub(super) needs: Vec<usize>,
-    pub(super) run_on: Run,
-    pub(super) continue_on_error: bool,
-    /// Of a task: tries by policy. Of a container: how often its scope is run.
-    pub(super) attempts: u32,
-    /// It has a compensation, which has this many tries.
-    pub(super) undo: Option<u32>,
-    pub(super) no_return: bool,
-    pub(super) kind: What,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Run {
-    Success,
-    Failure,
-    Always,
-}
-
-#[derive(Clone, Debug)]
-pub(super) enum What {
-    Task,
-    Set,
-    Group(Vec<Node>),
-    Each { items: usize, parallel: usize, tolerated: usize, body: Vec<Node> },
-}
-
-/// How an attempt ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Told {
-    Succeeded,
-    Failed { fatal: bool, nothing_done: bool },
-    TimedOut,
-    Abandoned,
-    /// Only of an attempt that was asked to stop.
-    Stopped { nothing_done: bool },
-}
-
-/// How the run ends, or where it stops for people.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Verdict {
-    Succeeded,
-    Failed,
-    NeedsAttention,
-}
+use super::node::{Live, Node, Run, Told, Verdict, What};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Status {
@@ -63,9 +14,14 @@ enum Status {
     Open,
     Succeeded,
     /// `handled`: its scope went on.
-    Failed { handled: bool },
+    Failed {
+        handled: bool,
+    },
     /// `by_failure`: something before it failed.
-    Skipped { upstream: bool, by_failure: bool },
+    Skipped {
+        upstream: bool,
+        by_failure: bool,
+    },
     Cancelled,
 }
 
@@ -129,13 +85,6 @@ enum Phase {
     Unwinding,
     Succeeded,
     Failed,
-}
-
-/// A live attempt: of a step, or of its compensation.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Live {
-    /// It was asked to stop.
-    pub(super) stopping: bool,
 }
 
 /// The model of one run.
@@ -246,7 +195,16 @@ impl Shared {
 
 impl Scope {
     fn new(id: Option<String>, prefix: String, nodes: &[Node]) -> Self {
-        Self { id, prefix, phase: Phase::Running, steps: nodes.iter().map(|_| Step::new()).collect(), ended: 0, tolerated: false, failed: false, fatal: false }
+        Self {
+            id,
+            prefix,
+            phase: Phase::Running,
+            steps: nodes.iter().map(|_| Step::new()).collect(),
+            ended: 0,
+            tolerated: false,
+            failed: false,
+            fatal: false,
+        }
     }
 
     fn is_closed(&self) -> bool {
@@ -287,7 +245,8 @@ impl Scope {
     /// Where the next step is that can begin: outer scopes first, then by name and place.
     fn first_ready(&self, nodes: &[Node]) -> Option<Place> {
         let own = (0..nodes.len()).find(|index| self.is_ready(nodes, *index)).map(|index| (self.id.clone(), index));
-        let inner = self.steps.iter().zip(nodes).flat_map(|(step, node)| step.scopes.iter().filter_map(|scope| scope.first_ready(node.body())));
+        let inner =
+            self.steps.iter().zip(nodes).flat_map(|(step, node)| step.scopes.iter().filter_map(|scope| scope.first_ready(node.body())));
         let items = self.steps.iter().zip(nodes).filter(|(step, node)| step.has_room(node));
         let items = items.map(|(step, node)| (Some(format!("{}{}", self.prefix, node.id)), step.scopes.len()));
         own.into_iter().chain(inner).chain(items).min()
@@ -391,9 +350,8 @@ enum Decision {
 }
 
 fn decide(run_on: Run, needs: &[Status]) -> Decision {
-    let accepted = |need: &Status| {
-        matches!(need, Status::Succeeded | Status::Failed { handled: true } | Status::Skipped { upstream: false, .. })
-    };
+    let accepted =
+        |need: &Status| matches!(need, Status::Succeeded | Status::Failed { handled: true } | Status::Skipped { upstream: false, .. });
     let by_failure = |need: &Status| matches!(need, Status::Failed { .. } | Status::Skipped { by_failure: true, .. });
     let blocks = |need: &Status| !accepted(need) && (by_failure(need) || *need == Status::Cancelled);
     match run_on {
@@ -634,47 +592,5 @@ impl Scope {
                 || shared.live.contains_key(&format!("{instance}:compensate"))
                 || step.has_live(node, shared)
         })
-    }
-}
-
-/// On one line, so that a counter-example can be read.
-impl fmt::Debug for Node {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.id)?;
-        if !self.needs.is_empty() {
-            write!(f, " after {:?}", self.needs)?;
-        }
-        if self.run_on != Run::Success {
-            write!(f, " on {:?}", self.run_on)?;
-        }
-        if self.continue_on_error {
-            write!(f, " goes on")?;
-        }
-        if self.attempts > 1 {
-            write!(f, " tries {}", self.attempts)?;
-        }
-        if let Some(attempts) = self.undo {
-            write!(f, " undo {attempts}")?;
-        }
-        if self.no_return {
-            write!(f, " no return")?;
-        }
-        match &self.kind {
-            What::Task => Ok(()),
-            What::Set => write!(f, " set"),
-            What::Group(body) => write!(f, " group {body:?}"),
-            What::Each { items, parallel, tolerated, body } => {
-                write!(f, " each {items} by {parallel}, {tolerated} may fail {body:?}")
-            }
-        }
-    }
-}
-
-impl Node {
-    pub(super) fn body(&self) -> &[Node] {
-        match &self.kind {
-            What::Group(body) | What::Each { body, .. } => body,
-            What::Task | What::Set => &[],
-        }
     }
 }

@@ -2,10 +2,10 @@
 
 use proptest::prelude::*;
 
-use super::model::{Node, Run, What};
+use super::node::{Node, Run, What};
 use crate::{
-    CompensationDefinition, Definition, ErrorMatch, ForEachDefinition, GroupDefinition, Kind, Millis, NeedDefinition,
-    RetryDefinition, RunOn, StepDefinition, TaskDefinition,
+    CompensationDefinition, Definition, ErrorMatch, ForEachDefinition, GroupDefinition, Kind, Millis, NeedDefinition, RetryDefinition,
+    RunOn, StepDefinition, TaskDefinition,
 };
 
 /// What one step is like; ids come later.
