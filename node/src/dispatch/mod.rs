@@ -1,6 +1,6 @@
 //! Dispatch: brings ready steps and workers together, on the nodes that lead shards.
 //!
-//! Reading order: [`name`] (what a lease is called), [`line`] (where a task waits), [`sessions`] (who has room), [`waiting`] (what waits),
+//! Reading order: [`name`] (what a lease is called), [`mod@line`] (where a task waits), [`sessions`] (who has room), [`waiting`] (what waits),
 //! [`permits`] (what is held of limits), [`leases`] (what is being executed and until when), [`dispatcher`] (the tables together), [`serving`]
 //! (matching), [`credits`] (room on its way), [`flow`] (pauses and limits), [`linked`], [`link`] and [`service`] (gateways), [`ticker`] (the clock).
 //! The workers' side is [`crate::gateway`].
