@@ -37,7 +37,7 @@ pub(crate) enum Command {
     Discard {
         #[command(flatten)]
         settle: Settle,
-        /// The item of the one named run that is discarded, for example 'regions[3]'; the run stays as it is
+        /// The item of the one named run that is discarded, for example `regions[3]`; the run stays as it is
         #[arg(long, value_name = "ITEM")]
         item: Option<String>,
     },

@@ -51,7 +51,7 @@ pub(crate) struct Common {
     /// Write the begin and end of every attempt there, durably
     #[arg(long, value_name = "FILE")]
     ledger: Option<PathBuf>,
-    /// Folder with a file for each secret that tasks may refer to; QUORUS_SECRET_<NAME> in the environment comes first
+    /// Folder with a file for each secret that tasks may refer to; `QUORUS_SECRET_<NAME>` in the environment comes first
     #[arg(long, env = "QUORUS_SECRETS_DIR", value_name = "DIR", hide_env_values = true)]
     secrets_dir: Option<PathBuf>,
     /// Label of the worker, as key=value; may be repeated

@@ -49,8 +49,7 @@ pub(super) fn start(
         .args(["--listen", &place.grpc.to_string(), "--http-listen", &place.http.to_string()])
         .arg("--data-dir")
         .arg(&place.data)
-        // What people try things with runs on the same machine.
-        .args(["--http-allow-private", "127.0.0.0/8,::1/128"])
+        .args(defaults(&options.flags))
         .args(&options.flags)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -138,5 +137,26 @@ fn terminate(child: &Child) {
     if let Some(pid) = child.id().and_then(|pid| i32::try_from(pid).ok()) {
         // SAFETY: the child was not waited for yet, so that the id is still its own.
         unsafe { libc::kill(pid, libc::SIGTERM) };
+    }
+}
+
+/// What differs from a cluster for work: what people try things with runs on the same machine, and nobody there vouches for them. Flags of the
+/// caller win.
+fn defaults(flags: &[String]) -> Vec<&'static str> {
+    const DEFAULTS: [[&str; 2]; 2] = [["--http-allow-private", "127.0.0.0/8,::1/128"], ["--unverified-approvals", "allow"]];
+    let is_given = |name: &str| flags.iter().any(|flag| flag == name || flag.strip_prefix(name).is_some_and(|rest| rest.starts_with('=')));
+    DEFAULTS.into_iter().filter(|[name, _]| !is_given(name)).flatten().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flag_of_the_caller_takes_the_place_of_a_default() {
+        let with = |flags: &[&str]| defaults(&flags.iter().map(|flag| (*flag).to_owned()).collect::<Vec<_>>());
+        assert_eq!(with(&[]), ["--http-allow-private", "127.0.0.0/8,::1/128", "--unverified-approvals", "allow"]);
+        assert_eq!(with(&["--unverified-approvals=refuse"]), ["--http-allow-private", "127.0.0.0/8,::1/128"]);
+        assert_eq!(with(&["--unverified-approvals", "refuse", "--http-allow-private", "10.0.0.0/8"]), [""; 0]);
     }
 }
