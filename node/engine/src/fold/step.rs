@@ -1,7 +1,8 @@
 //! What events do to a step's entry. `status`, `lease` and `due` are set together, so that the invariants of [`StepState`] hold.
 
 use crate::{
-    Failure, Lease, Millis, Outcome, Payload, RecordedOutcome, SkipCause, StepState, StepStatus, Timestamp, Token, WorkerId, failure_type,
+    Failure, Lease, Millis, Outcome, Payload, Phase, RecordedOutcome, SkipCause, StepState, StepStatus, Timestamp, Token, WorkerId,
+    failure_type,
 };
 
 /// The first event of a generation brings what was fixed when the step became ready.
@@ -130,6 +131,10 @@ pub(super) fn ended(
     state.input = None;
     state.checkpoint = None;
     state.checkpoint_attempt = 0;
+    // A scope that is ended while it undoes itself does so no more.
+    if let Some(scope) = state.scope.as_mut().filter(|scope| scope.phase == Phase::Compensating) {
+        scope.phase = Phase::Stopping;
+    }
 }
 
 /// What stays of a step that something may have to undo.
