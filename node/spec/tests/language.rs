@@ -217,6 +217,7 @@ fn mistakes_of_each_kind() {
     only("missing-key", "{«concurrency»: {limit: 2}, steps: [{id: a, set: 1}]}");
     only("unknown-root", "{concurrency: {key: '${«steps».a.output}'}, steps: [{id: a, set: 1}]}");
     only("invalid-budget", "{budget: {unit: usd, limit: «-1»}, steps: [{id: a, set: 1}]}");
+    only("not-enforced", "{«budget»: {unit: usd, limit: 1}, steps: [{id: a, set: 1}]}");
     only("unknown-value", "{on_failure: «compensat», steps: [{id: a, set: 1}]}");
     let ones = vec!["1"; 120].join(",");
     let costly = format!("[{ones}].map(a, [{ones}].map(b, [{ones}].map(c, a + b + c)))");

@@ -23,6 +23,8 @@ pub(super) fn check(definition: &Definition, flat: &Flat<'_>, problems: &mut Vec
         if !(budget.limit.is_finite() && budget.limit > 0.0) {
             let message = format!("{} can't be a budget", budget.limit);
             problems.push(Problem::error("spec.budget.limit", "invalid-budget", message).with_hint("a number above 0"));
+        } else {
+            problems.push(not_enforced("spec.budget".to_owned(), "budget"));
         }
     }
     for vertex in &flat.vertices {
@@ -113,6 +115,16 @@ fn check_step(vertex: &Vertex<'_>, step: &StepDefinition, problems: &mut Vec<Pro
         check_retry(&format!("{path}.retry"), retry, problems);
     }
     check_limits(path, &step.limits, problems);
+    if let Some(Kind::Task(task)) = &step.kind {
+        for (index, _) in task.pools.iter().enumerate().filter(|(_, pool)| pool.move_when_remaining.is_some()) {
+            problems.push(not_enforced(format!("{path}.task.pools[{index}].move_when_remaining"), "move_when_remaining"));
+        }
+    }
+}
+
+/// What the language has and this version does not act on. Silence would be taken for a promise.
+fn not_enforced(path: String, field: &str) -> Problem {
+    Problem::error(path, "not-enforced", format!("this version accepts `{field}`, but does not act on it yet")).as_warning()
 }
 
 fn is_present(step: &StepDefinition, field: &str) -> bool {
