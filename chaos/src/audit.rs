@@ -86,6 +86,7 @@ impl Done {
         let attempt = (entry.attempt, entry.token);
         match entry.event {
             LedgerEvent::Begin => self.begun_twice += usize::from(!self.begun.insert(attempt)),
+            LedgerEvent::Effect => {}
             LedgerEvent::End => {
                 self.ended.insert(attempt);
                 self.succeeded += usize::from(entry.outcome == "succeeded");
@@ -137,6 +138,9 @@ mod tests {
             token: u64::from(attempt),
             worker: "w".to_owned(),
             time_ms: 0,
+            mono_us: 0,
+            input_sha256: String::new(),
+            output_sha256: String::new(),
             outcome: outcome.to_owned(),
         }
     }

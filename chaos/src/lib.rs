@@ -2,6 +2,7 @@
 //!
 //! - [`process`] and [`cluster`]: nodes as real processes with their own folders, killed and started again at will.
 //! - [`workers`]: workers as real processes, each with a ledger of what it really did.
+//! - [`record`]: what an experiment leaves behind: operations, ledgers, faults, replicas.
 //! - [`audit`]: joins what the cluster says with what the ledgers say: what was lost, orphaned, duplicated.
 //! - [`probe`]: measures for how long a small request could not be completed.
 //! - [`demo`]: a story made from these, for people: `make demo`.
@@ -11,8 +12,10 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod audit;
+pub mod cli;
 pub mod cluster;
 pub mod demo;
 pub mod probe;
 pub mod process;
+pub mod record;
 pub mod workers;

@@ -7,6 +7,7 @@
 //! Invariant: [`Ledger::write`] returns `Ok` only after the line is durable.
 
 use std::{
+    fmt::Write as _,
     fs::{File, OpenOptions},
     io::{self, Write},
     path::{Path, PathBuf},
@@ -17,7 +18,9 @@ use std::{
     thread,
 };
 
+use quorus_proto::v1::Payload;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use tokio::sync::oneshot;
 
 /// How many lines share an fsync at most; bounds the memory of a batch, not the throughput.
@@ -29,6 +32,8 @@ const BATCH_MAX: usize = 4096;
 pub enum LedgerEvent {
     /// The attempt is about to start.
     Begin,
+    /// The attempt did something that the outside world can see.
+    Effect,
     /// The attempt has ended.
     End,
 }
@@ -54,6 +59,15 @@ pub struct LedgerEntry {
     pub worker: String,
     /// When the line was made, in milliseconds since 1970 on the worker's clock.
     pub time_ms: u64,
+    /// The same in microseconds of the machine's monotonic clock, which no change of the wall clock moves: what is compared between processes.
+    #[serde(default)]
+    pub mono_us: u64,
+    /// At the begin: [`content_digest`] of the input.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub input_sha256: String,
+    /// At the end of an attempt that succeeded: [`content_digest`] of the output.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub output_sha256: String,
     /// At the end: `succeeded`, `failed`, `cancelled`, `released`, or `lost` when the lease was over before.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub outcome: String,
@@ -83,10 +97,48 @@ struct Line {
     done: oneshot::Sender<Result<(), LedgerError>>,
 }
 
-/// A handle on the file's writer; clones share it.
-#[derive(Clone, Debug)]
+/// Where entries go.
+#[derive(Clone)]
+enum Sink {
+    File(Sender<Line>),
+    Call(Arc<dyn Fn(LedgerEntry) + Send + Sync>),
+}
+
+/// A handle on the ledger's writer; clones share it.
+#[derive(Clone)]
 pub struct Ledger {
-    lines: Sender<Line>,
+    sink: Sink,
+}
+
+impl std::fmt::Debug for Ledger {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Ledger").finish_non_exhaustive()
+    }
+}
+
+/// SHA-256 in hex of what a payload says: JSON without regard to the order of names and to white space, anything else by its bytes. Empty if there is none.
+pub fn content_digest(payload: Option<&Payload>) -> String {
+    let Some(payload) = payload else { return String::new() };
+    let canonical = serde_json::from_slice::<serde_json::Value>(&payload.data).map(|mut value| {
+        value.sort_all_objects();
+        value.to_string().into_bytes()
+    });
+    let digest = Sha256::digest(canonical.as_deref().unwrap_or(&payload.data));
+    digest.iter().fold(String::with_capacity(64), |mut text, byte| {
+        // Writing into a string can't fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// Microseconds of the machine's monotonic clock, the same for all its processes.
+#[cfg(unix)]
+#[expect(unsafe_code, reason = "the standard library's clock has no number that processes can compare")]
+pub fn monotonic_us() -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the pointer is to a value that lives through the call, which only writes it.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut time) };
+    u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000 + u64::try_from(time.tv_nsec).unwrap_or(0) / 1_000
 }
 
 impl Ledger {
@@ -99,15 +151,29 @@ impl Ledger {
         File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)?;
         let (lines, receiver) = channel();
         thread::Builder::new().name("ledger".to_owned()).spawn(move || write_all(file, &receiver)).map_err(failed)?;
-        Ok(Self { lines })
+        Ok(Self { sink: Sink::File(lines) })
     }
 
-    /// Appends a line; returns when it is durable.
-    pub async fn write(&self, entry: &LedgerEntry) -> Result<(), LedgerError> {
+    /// Gives each entry to a function instead of a file. For simulations, which own time: the function stamps it.
+    pub fn call(sink: impl Fn(LedgerEntry) + Send + Sync + 'static) -> Self {
+        Self { sink: Sink::Call(Arc::new(sink)) }
+    }
+
+    /// Appends a line, stamped with the monotonic clock; returns when it is durable.
+    pub async fn write(&self, mut entry: LedgerEntry) -> Result<(), LedgerError> {
+        let lines = match &self.sink {
+            Sink::File(lines) => lines,
+            Sink::Call(call) => {
+                call(entry);
+                return Ok(());
+            }
+        };
+        entry.mono_us = monotonic_us();
+        let entry = &entry;
         let mut text = serde_json::to_vec(entry).map_err(|error| LedgerError::Write(Arc::new(error.into())))?;
         text.push(b'\n');
         let (done, receiver) = oneshot::channel();
-        self.lines.send(Line { text, done }).map_err(|_| LedgerError::Closed)?;
+        lines.send(Line { text, done }).map_err(|_| LedgerError::Closed)?;
         receiver.await.unwrap_or(Err(LedgerError::Closed))
     }
 }
@@ -140,6 +206,9 @@ mod tests {
             token: 7,
             worker: "w".to_owned(),
             time_ms: 1,
+            mono_us: 0,
+            input_sha256: String::new(),
+            output_sha256: String::new(),
             outcome: String::new(),
         }
     }
@@ -148,17 +217,20 @@ mod tests {
     async fn lines_have_the_documented_form_and_survive_reopening() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("ledger.jsonl");
-        Ledger::open(&path).unwrap().write(&entry(LedgerEvent::Begin, "a")).await.unwrap();
+        Ledger::open(&path).unwrap().write(entry(LedgerEvent::Begin, "a")).await.unwrap();
         let mut end = entry(LedgerEvent::End, "a");
         end.outcome = "succeeded".to_owned();
-        Ledger::open(&path).unwrap().write(&end).await.unwrap();
+        Ledger::open(&path).unwrap().write(end).await.unwrap();
         let text = std::fs::read_to_string(&path).unwrap();
+        let lines: Vec<LedgerEntry> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert!(0 < lines[0].mono_us && lines[0].mono_us <= lines[1].mono_us, "stamped in order");
+        let unstamped = lines.into_iter().map(|line| serde_json::to_string(&LedgerEntry { mono_us: 0, ..line }).unwrap() + "\n");
         assert_eq!(
-            text,
+            unstamped.collect::<String>(),
             concat!(
-                r#"{"event":"begin","namespace":"default","run_id":"r1","run_uid":"u1","step":"a","attempt":1,"token":7,"worker":"w","time_ms":1}"#,
+                r#"{"event":"begin","namespace":"default","run_id":"r1","run_uid":"u1","step":"a","attempt":1,"token":7,"worker":"w","time_ms":1,"mono_us":0}"#,
                 "\n",
-                r#"{"event":"end","namespace":"default","run_id":"r1","run_uid":"u1","step":"a","attempt":1,"token":7,"worker":"w","time_ms":1,"outcome":"succeeded"}"#,
+                r#"{"event":"end","namespace":"default","run_id":"r1","run_uid":"u1","step":"a","attempt":1,"token":7,"worker":"w","time_ms":1,"mono_us":0,"outcome":"succeeded"}"#,
                 "\n"
             )
         );
@@ -171,7 +243,7 @@ mod tests {
         let (one, two) = (Ledger::open(&path).unwrap(), Ledger::open(&path).unwrap());
         let writes = (0..200).map(|number| {
             let ledger = if number % 2 == 0 { one.clone() } else { two.clone() };
-            async move { ledger.write(&entry(LedgerEvent::Begin, &format!("s{number}"))).await }
+            async move { ledger.write(entry(LedgerEvent::Begin, &format!("s{number}"))).await }
         });
         futures::future::try_join_all(writes).await.unwrap();
         let text = std::fs::read_to_string(&path).unwrap();
@@ -179,6 +251,24 @@ mod tests {
         steps.sort();
         steps.dedup();
         assert_eq!(steps.len(), 200);
+    }
+
+    #[test]
+    fn a_digest_is_of_what_json_says() {
+        let payload = |data: &'static str| Payload { data: data.into(), encoding: "json".to_owned() };
+        let one = content_digest(Some(&payload(r#"{"a":1,"b":[2,{"c":3,"d":4}]}"#)));
+        assert_eq!(one.len(), 64);
+        assert_eq!(one, content_digest(Some(&payload(r#"{ "b": [2, {"d":4, "c":3}], "a": 1 }"#))));
+        assert_ne!(one, content_digest(Some(&payload(r#"{"a":1,"b":[{"c":3,"d":4},2]}"#))));
+        assert_ne!(content_digest(Some(&payload("no json"))), content_digest(None));
+    }
+
+    #[tokio::test]
+    async fn a_function_can_take_the_entries() {
+        let seen = Arc::new(std::sync::Mutex::new(Vec::new()));
+        let kept = Arc::clone(&seen);
+        Ledger::call(move |entry| kept.lock().unwrap().push(entry)).write(entry(LedgerEvent::Begin, "a")).await.unwrap();
+        assert_eq!(*seen.lock().unwrap(), [entry(LedgerEvent::Begin, "a")]);
     }
 
     #[test]

@@ -46,7 +46,7 @@ mod worker;
 pub use client::{Client, OnRetry, Options, Retrying, RunWatch, is_final};
 pub use endpoint::{DEFAULT_ENDPOINT, MESSAGE_BYTES_MAX, PAYLOAD_BYTES_MAX};
 pub use error::{ApiError, Error, Violation, exit_code};
-pub use ledger::{Ledger, LedgerEntry, LedgerError, LedgerEvent};
+pub use ledger::{Ledger, LedgerEntry, LedgerError, LedgerEvent, content_digest, monotonic_us};
 pub use quorus_proto::v1;
 pub use quorus_secrets::Secrets;
 pub use worker::{CancelReason, Cancellation, LeaseLost, Output, TaskContext, TaskError, Worker, WorkerBuilder, WorkerError};

@@ -19,7 +19,7 @@ use super::{
     context::Report,
     registry::{Function, Registry},
 };
-use crate::{Ledger, LedgerEntry, LedgerEvent, PAYLOAD_BYTES_MAX};
+use crate::{Ledger, LedgerEntry, LedgerEvent, PAYLOAD_BYTES_MAX, content_digest};
 
 /// How much longer than its grace an attempt may take before it is dropped: enough to reap a killed process and read its last words.
 const DROP_AFTER: Duration = Duration::from_secs(1);
@@ -60,7 +60,7 @@ async fn attempt(shared: &Shared, mut context: TaskContext) -> Ending {
     {
         return failed(error);
     }
-    if let Err(error) = write_ledger(shared, &context, LedgerEvent::Begin, "").await {
+    if let Err(error) = write_ledger(shared, &context, LedgerEvent::Begin, None).await {
         return failed(TaskError::failed("LedgerUnavailable", error.to_string()).nothing_done());
     }
     let task = context.task.clone();
@@ -70,7 +70,7 @@ async fn attempt(shared: &Shared, mut context: TaskContext) -> Ending {
     let lost = context.cancellation().is_some_and(|cancellation| cancellation.reason == CancelReason::LeaseLost);
     let outcome = if lost { "lost" } else { name(&ending) };
     info!(run = task.run_id, step = task.step, attempt = task.attempt, outcome, ms = started.elapsed().as_millis() as u64, "attempt ended");
-    if let Err(error) = write_ledger(shared, &context, LedgerEvent::End, outcome).await {
+    if let Err(error) = write_ledger(shared, &context, LedgerEvent::End, Some((outcome, &ending))).await {
         // The effect is done; hiding the outcome would only repeat it.
         warn!(%error, run = task.run_id, step = task.step, "the ledger lacks the end of an attempt");
     }
@@ -200,7 +200,12 @@ fn panic_message(error: JoinError) -> Option<String> {
     Some(text.unwrap_or_else(|| "the function panicked".to_owned()))
 }
 
-async fn write_ledger(shared: &Shared, context: &TaskContext, event: LedgerEvent, outcome: &str) -> Result<(), crate::LedgerError> {
+async fn write_ledger(
+    shared: &Shared,
+    context: &TaskContext,
+    event: LedgerEvent,
+    ended: Option<(&str, &Ending)>,
+) -> Result<(), crate::LedgerError> {
     let Some(ledger) = &shared.ledger else { return Ok(()) };
     let task = &context.task;
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -214,7 +219,13 @@ async fn write_ledger(shared: &Shared, context: &TaskContext, event: LedgerEvent
         token: task.token,
         worker: shared.worker.clone(),
         time_ms: since_epoch.as_millis() as u64,
-        outcome: outcome.to_owned(),
+        mono_us: 0,
+        input_sha256: if ended.is_none() { content_digest(task.input.as_ref()) } else { String::new() },
+        output_sha256: match ended {
+            Some((_, Ending::Succeeded(output))) => content_digest(Some(output)),
+            _ => String::new(),
+        },
+        outcome: ended.map(|(outcome, _)| outcome.to_owned()).unwrap_or_default(),
     };
-    ledger.write(&entry).await
+    ledger.write(entry).await
 }
