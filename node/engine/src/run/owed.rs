@@ -54,6 +54,8 @@ impl RunHead {
     pub fn phase(&self) -> Phase {
         match (self.status, self.phase) {
             (RunStatus::Failing | RunStatus::Cancelling, Phase::Forward) => Phase::Stopping,
+            // It was on its way back when it got stuck.
+            (RunStatus::NeedsAttention, Phase::Forward) if self.failure.is_some() || self.cancelled_by.is_some() => Phase::Stopping,
             (_, phase) => phase,
         }
     }

@@ -7,7 +7,7 @@ use crate::{AttentionCause, Phase, Rejection, Repair, RunStatus};
 pub(in super::super) fn retry(decider: &mut Decider<'_, '_, '_>, why: Why<'_>) -> Result<(), Rejection> {
     let head = decider.draft.head();
     let cause = head.attention.as_ref().map(|attention| attention.cause);
-    let phase = head.phase;
+    let phase = head.phase();
     match head.status {
         RunStatus::Failed | RunStatus::Cancelled | RunStatus::Terminated | RunStatus::NeedsAttention => {}
         status @ RunStatus::Succeeded => return Err(Rejection::NothingToRetry(status)),

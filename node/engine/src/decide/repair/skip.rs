@@ -46,7 +46,7 @@ impl<'d> Decider<'_, 'd, '_> {
     /// What was stopped for its sake begins again.
     fn go_on_without(&mut self, instance: &Instance<'d>) {
         if instance.undoes {
-            let phase = self.draft.head().phase;
+            let phase = self.draft.head().phase();
             self.reopen_run(phase);
             if let Some(state) = self.draft.current(instance).cloned() {
                 self.reopen(instance, &state);
