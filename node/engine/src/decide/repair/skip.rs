@@ -18,6 +18,8 @@ pub(in super::super) fn skip(
     let needs_attention = decider.draft.head().status == RunStatus::NeedsAttention;
     let holds_up = match instance.undoes {
         true => needs_attention && matches!(status, StepStatus::Failed | StepStatus::Cancelled),
+        // Nothing waits for those who were called for help.
+        false if instance.step.role == Role::OnAttention => false,
         false => decider.is_held() && !instance.step.kind.is_container() && decider.goes_on_alone(&instance),
     };
     let is_part = instance.item.is_some() || matches!(instance.step.role, Role::Guard { .. });
