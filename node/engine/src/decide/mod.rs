@@ -40,7 +40,7 @@ mod unwind;
 use end::End;
 use repair::Why;
 
-use crate::run::{Draft, Instance, ScopeId, States};
+use crate::run::{Draft, Instance, ScopeId, States, entry_at};
 use crate::{
     AttemptRef, Command, Context, Decision, Event, Failure, Phase, Rejection, Run, RunHead, RunStatus, StepId, StepState, failure_type,
 };
@@ -205,7 +205,23 @@ impl<'d> Decider<'_, 'd, '_> {
     /// Something may follow anywhere: in the run, and in each scope that has not ended.
     fn review_everything(&mut self) {
         let scopes: Vec<ScopeId> = self.draft.index.tallies.from(std::ops::Bound::Unbounded).map(|(scope, _)| scope.clone()).collect();
-        scopes.into_iter().for_each(|scope| self.draft.touch(scope));
+        for scope in scopes {
+            self.review_undoing(&scope);
+            self.draft.touch(scope);
+        }
+    }
+
+    /// Scopes that have ended are not counted any more; those among them that are being undone are found from above.
+    fn review_undoing(&mut self, scope: &ScopeId) {
+        let plan = self.draft.run.plan();
+        let positions: Vec<u32> = self.draft.index.undo_in(scope).collect();
+        for position in positions {
+            let inner = entry_at(plan, scope, position).map(Some);
+            if let Some(inner) = inner.filter(|inner| self.phase(inner) == Phase::Compensating) {
+                self.review_undoing(&inner);
+                self.draft.touch(inner);
+            }
+        }
     }
 }
 
