@@ -32,11 +32,22 @@ pub(super) fn set_elapsed(elapsed: Duration) {
     ELAPSED.set(elapsed);
 }
 
+/// How much simulated time has passed, to the step.
+pub(super) fn elapsed() -> Duration {
+    ELAPSED.get()
+}
+
 /// The next eight bytes of chance, if this thread simulates.
 fn draw() -> Option<u64> {
     let state = CHANCE.get()?.wrapping_add(0x9e37_79b9_7f4a_7c15);
     CHANCE.set(Some(state));
     Some(mix(state))
+}
+
+/// A number that nobody had before.
+pub(super) fn unique() -> u128 {
+    let draw = || u128::from(draw().unwrap_or_default());
+    draw() << 64 | draw()
 }
 
 /// What the clock says on a thread that simulates; none on others, and for clocks that count something else than time.
@@ -111,7 +122,11 @@ mod tests {
             if let Some(seed) = seed {
                 own_thread(seed);
             }
-            (RandomState::new().hash_one(1), format!("{:?}", tempfile::Builder::new().rand_bytes(12).make(|path| Ok(path.to_owned())).unwrap().path()), SystemTime::now())
+            (
+                RandomState::new().hash_one(1),
+                format!("{:?}", tempfile::Builder::new().rand_bytes(12).make(|path| Ok(path.to_owned())).unwrap().path()),
+                SystemTime::now(),
+            )
         });
         thread.join().unwrap()
     }
