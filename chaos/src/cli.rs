@@ -9,7 +9,7 @@ use std::{
 
 use clap::Parser;
 
-use crate::record::folder::Folder;
+use crate::{record::folder::Folder, sim};
 
 /// Nothing was proven.
 const UNKNOWN: u8 = 2;
@@ -29,12 +29,14 @@ enum Verb {
         /// The folder
         dir: PathBuf,
     },
+    Sim(sim::command::Args),
 }
 
 /// Runs the program.
 pub fn main() -> ExitCode {
     let done = match Arguments::parse().verb {
         Verb::Show { dir } => show(&dir),
+        Verb::Sim(args) => sim::command::run(args),
     };
     done.unwrap_or_else(|error: anyhow::Error| {
         anstream::eprintln!("error: {error:#}");

@@ -5,6 +5,7 @@
 //! - [`record`]: what an experiment leaves behind: operations, ledgers, faults, replicas.
 //! - [`audit`]: joins what the cluster says with what the ledgers say: what was lost, orphaned, duplicated.
 //! - [`probe`]: measures for how long a small request could not be completed.
+//! - [`sim`]: whole clusters in a deterministic simulation, one run per seed.
 //! - [`demo`]: a story made from these, for people: `make demo`.
 //!
 //! Invariant: nothing here trusts a server's log. Evidence is what clients were told and what workers wrote down outside the system.
@@ -18,4 +19,5 @@ pub mod demo;
 pub mod probe;
 pub mod process;
 pub mod record;
+pub mod sim;
 pub mod workers;

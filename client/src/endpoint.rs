@@ -2,7 +2,11 @@
 //!
 //! Connections are opened when they are first needed and again after they broke; tonic does that below a [`Channel`].
 
-use std::{sync::OnceLock, time::Duration};
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use tonic::transport::{Channel, Endpoint};
 
@@ -25,12 +29,19 @@ const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(3);
 /// On one machine a connection takes microseconds, across the world 0.3 s.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// Opens connections to nodes in a way of its own: in a simulation there is another network. Without one, connections are TCP.
+pub trait Connect: fmt::Debug + Send + Sync + 'static {
+    /// A channel to a node, that connects when it is first used.
+    fn channel(&self, endpoint: &Endpoint) -> Channel;
+}
+
 /// A node's address and, once needed, the connection to it.
 #[derive(Debug)]
 pub(crate) struct Node {
     /// As messages show it.
     pub(crate) address: String,
     endpoint: Endpoint,
+    connector: Option<Arc<dyn Connect>>,
     channel: OnceLock<Channel>,
 }
 
@@ -61,7 +72,7 @@ impl Node {
             .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
             .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
             .keep_alive_while_idle(true);
-        Ok(Self { address, endpoint, channel: OnceLock::new() })
+        Ok(Self { address, endpoint, connector: None, channel: OnceLock::new() })
     }
 
     /// Reads a list; an empty one means the default.
@@ -70,14 +81,26 @@ impl Node {
         if nodes.is_empty() { Ok(vec![Self::parse(DEFAULT_ENDPOINT)?]) } else { Ok(nodes) }
     }
 
-    /// The shared connection, which opens itself when it is used.
-    pub(crate) fn channel(&self) -> Channel {
-        self.channel.get_or_init(|| self.endpoint.connect_lazy()).clone()
+    /// Connects in another way than TCP.
+    pub(crate) fn connected_by(self, connector: Option<Arc<dyn Connect>>) -> Self {
+        Self { connector, ..self }
     }
 
-    /// A connection of its own, already open: for a stream that is to fail at once when the node is away.
+    /// The shared connection, which opens itself when it is used.
+    pub(crate) fn channel(&self) -> Channel {
+        let lazy = || match &self.connector {
+            Some(connector) => connector.channel(&self.endpoint),
+            None => self.endpoint.connect_lazy(),
+        };
+        self.channel.get_or_init(lazy).clone()
+    }
+
+    /// A connection of its own: for a stream that is to fail at once when the node is away.
     pub(crate) async fn connect(&self) -> Result<Channel, tonic::transport::Error> {
-        self.endpoint.connect().await
+        match &self.connector {
+            Some(connector) => Ok(connector.channel(&self.endpoint)),
+            None => self.endpoint.connect().await,
+        }
     }
 }
 

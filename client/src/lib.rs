@@ -44,7 +44,7 @@ mod ledger;
 mod worker;
 
 pub use client::{Client, OnRetry, Options, Retrying, RunWatch, is_final};
-pub use endpoint::{DEFAULT_ENDPOINT, MESSAGE_BYTES_MAX, PAYLOAD_BYTES_MAX};
+pub use endpoint::{Connect, DEFAULT_ENDPOINT, MESSAGE_BYTES_MAX, PAYLOAD_BYTES_MAX};
 pub use error::{ApiError, Error, Violation, exit_code};
 pub use ledger::{Ledger, LedgerEntry, LedgerError, LedgerEvent, content_digest, monotonic_us};
 pub use quorus_proto::v1;

@@ -5,15 +5,14 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::TcpListener,
     sync::{Arc, atomic::AtomicU64},
     time::Duration,
 };
 
 use quorus_engine::Millis;
 use quorus_raft::{
-    Group, GroupConfig, Host, Options, Peers, ProposeError, WriterMode,
-    disk::{Disk, DiskError, RocksDisk, RocksOptions},
+    Group, GroupConfig, Host, Options, Peers, ProposeError,
+    disk::{Disk, DiskError},
 };
 use ractor::{Actor, ActorRef};
 use tokio_util::sync::CancellationToken;
@@ -23,17 +22,17 @@ use crate::{
     balance,
     bootstrap::{self, BootstrapError},
     changes::Changes,
-    clock::{Clock, SystemClock},
+    clock::Clock,
     config::Config,
     dispatch::{Dispatcher, Times},
     executors::{self, ApiSignals, Reach, Services},
-    gateway::{Gateway, StepLogs},
+    gateway::Gateway,
     identity::{Identity, IdentityError},
     leader::{Exporter, LeaderContext, LedShards, PlanCache, Retention},
     limits::{PermitPort, PermitPortParts},
     liveness::Liveness,
-    net::StaticNet,
-    observe::{Http, Readiness},
+    observe::{Check, Http, Readiness},
+    platform::{Platform, listen_error},
     replica::ShardReplica,
     schedules,
     server::{self, Server},
@@ -102,7 +101,7 @@ pub enum Error {
     Fault(String),
 }
 
-/// Runs a node until `shutdown`, or until a fault.
+/// Runs a node on this machine until `shutdown`, or until a fault.
 ///
 /// # Errors
 /// Why it could not start or go on. After a fault the process must end: its memory is not to be trusted.
@@ -112,21 +111,25 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
     let readiness = Readiness::default();
     let ready = readiness.check("cluster");
     ready.wait_for("the node starts");
-    let listen_error = |address| move |source| Error::Listen { address, source };
-    let listener = TcpListener::bind(config.listen).map_err(listen_error(config.listen))?;
-    let http = Http::bind(config.http_listen).map_err(listen_error(config.http_listen))?;
+    let http = Http::bind(config.http_listen).map_err(|source| listen_error(config.http_listen, source))?;
     let hooks = Hooks::default();
-    http.spawn(readiness.clone(), hooks.router(), stop.clone()).map_err(listen_error(config.http_listen))?;
+    http.spawn(readiness, hooks.router(), stop).map_err(|source| listen_error(config.http_listen, source))?;
+    let platform = Platform::of_machine(&config)?;
+    run_on(platform, config, ready, hooks, shutdown).await
+}
 
-    let path = config.node.data_dir.join("db");
-    let data_error = |source| Error::DataFolder { path: path.clone(), source };
-    let disk: Arc<dyn Disk> = Arc::new(RocksDisk::open(&path, &RocksOptions::default()).map_err(data_error)?);
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+/// Runs a node on what it is given until `shutdown`, or until a fault. Without a port for HTTP nobody asks whether it is ready, or calls its hooks.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_on(platform: Platform, config: Config, ready: Check, hooks: Hooks, shutdown: CancellationToken) -> Result<(), Error> {
+    let stop = CancellationToken::new();
+    let _guard = stop.clone().drop_guard();
+    let Platform { disk, clock, net, listener, logs, replication } = platform;
     let mut identity = Identity::open(&*disk, config.node.id, || format!("{:032x}", clock.unique()))?;
 
-    let addresses = addresses(&config);
-    let nodes: BTreeSet<u64> = addresses.keys().copied().collect();
-    let peers = Arc::new(Peers::new(Arc::new(StaticNet::new(addresses.clone()))));
+    let nodes: BTreeSet<u64> = addresses(&config).into_keys().collect();
+    let peers = Arc::new(Peers::new(net));
     let prober = Prober::new(identity.clone(), &config.advertise);
 
     let founders = Founders { config: &config, nodes: &nodes, peers: &peers };
@@ -134,7 +137,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
         Some(cluster_id) => cluster_id,
         None => {
             ready.wait_for("the other nodes of the new cluster");
-            let early = server::serve_probes(&listener, prober.clone(), &stop)?;
+            let early = server::serve_probes(&*listener, prober.clone(), &stop)?;
             let found = tokio::select! {
                 found = founders.find(&identity) => found?,
                 () = shutdown.cancelled() => return Ok(()),
@@ -146,7 +149,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
         }
     };
 
-    let host = Host::new(raft_options(&config, &cluster_id), disk.clone(), peers.clone())?;
+    let host = Host::new(raft_options(replication, &config, &cluster_id), disk.clone(), peers.clone())?;
     let times = Times {
         lease: config.lease,
         reconnect_grace: config.lease / 3,
@@ -156,8 +159,6 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
     let led = LedShards::default();
     let dispatcher = Dispatcher::new(times, clock.clone(), led.clone());
     let changes = Changes::default();
-    let logs =
-        StepLogs::open(&config.node.data_dir).map_err(|source| Error::StepLogs { path: config.node.data_dir.join("logs"), source })?;
     let gateway = Gateway::start(config.node.id, &nodes, dispatcher.clone(), &peers, logs, &stop);
     let liveness = Liveness::start(config.node.id, &cluster_id, &nodes, &peers, &stop);
     let plans = PlanCache::default();
@@ -217,7 +218,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
         retention,
     });
     let server = Server { api: api.clone(), prober: prober.clone(), dispatcher: dispatcher.clone(), times, draining: draining.clone() };
-    let mut server = server.start(listener, &stop)?;
+    let mut server = server.start(&*listener, &stop)?;
 
     let opened = async {
         let system_group = host.open(group, Box::new(replica)).await?;
@@ -410,20 +411,19 @@ async fn wait_for_leaders(groups: &[Group], shutdown: &CancellationToken) {
 }
 
 /// Every node's address, this one's too.
-fn addresses(config: &Config) -> BTreeMap<u64, String> {
+pub(crate) fn addresses(config: &Config) -> BTreeMap<u64, String> {
     let mut addresses = config.peers.clone();
     addresses.entry(config.node.id).or_insert_with(|| config.advertise.clone());
     addresses
 }
 
-fn raft_options(config: &Config, cluster_id: &str) -> Options {
+fn raft_options(replication: Options, config: &Config, cluster_id: &str) -> Options {
     Options {
         node_id: config.node.id,
         cluster_id: cluster_id.to_owned(),
         heartbeat: config.raft.heartbeat,
         election_min: config.raft.election_min,
         election_max: config.raft.election_max,
-        writer: WriterMode::Thread,
-        ..Options::default()
+        ..replication
     }
 }

@@ -1,6 +1,6 @@
 //! The gRPC server of a node: every service on one port, with health and reflection.
 
-use std::{net::TcpListener, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use quorus_proto::{
     DESCRIPTORS,
@@ -19,7 +19,7 @@ use quorus_proto::{
 };
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use tonic::{service::Routes, transport::server::TcpIncoming};
+use tonic::service::Routes;
 use tonic_health::{ServingStatus, server::HealthReporter};
 
 use crate::{
@@ -27,6 +27,7 @@ use crate::{
         ApiContext, ClusterView, ConcurrencyKeys, Deliveries, LINK_BYTES_MAX, Lifecycle, Limits, MESSAGE_BYTES_MAX, Prober, Queues,
         RunIndex, Runs, Schedules, StepLines, Triggers, WorkerAdmin, Workers, Workflows, errors,
     },
+    connection::Listen,
     dispatch::{Dispatcher, LinkService, Times},
     observe::MeasureRpcs,
 };
@@ -88,9 +89,9 @@ pub struct Running {
 ///
 /// # Errors
 /// If the socket can't be used.
-pub fn serve_probes(listener: &TcpListener, prober: Prober, stop: &CancellationToken) -> Result<Running, Error> {
+pub fn serve_probes(listener: &dyn Listen, prober: Prober, stop: &CancellationToken) -> Result<Running, Error> {
     let stop = stop.child_token();
-    let incoming = incoming(listener.try_clone()?)?;
+    let incoming = listener.incoming()?;
     let later = || async { errors::no_leader(0).into_http::<tonic::body::Body>() };
     let routes = Routes::new(NodeServiceServer::new(prober)).into_axum_router().fallback(later);
     let router = tonic::transport::Server::builder().add_routes(routes.into());
@@ -103,7 +104,7 @@ impl Server {
     ///
     /// # Errors
     /// If the socket can't be used.
-    pub fn start(self, listener: TcpListener, stop: &CancellationToken) -> Result<Running, Error> {
+    pub fn start(self, listener: &dyn Listen, stop: &CancellationToken) -> Result<Running, Error> {
         let stop = stop.child_token();
         let Self { api, prober, dispatcher, times, draining } = self;
         let (health, health_service) = tonic_health::server::health_reporter();
@@ -157,7 +158,7 @@ impl Server {
                     .max_encoding_message_size(LINK_BYTES_MAX),
             )
             .add_service(replication);
-        let incoming = incoming(listener)?;
+        let incoming = listener.incoming()?;
         let task = tokio::spawn(router.serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned()));
         Ok(Running { stop, task, health: Some(health) })
     }
@@ -189,11 +190,4 @@ impl Running {
             self.task.abort();
         }
     }
-}
-
-/// Without `TCP_NODELAY` each message on a stream after the first waits for an acknowledgement that the other side delays, by 40 ms on Linux.
-/// It is set here because the server builder's own option does not reach listeners that are handed to it.
-fn incoming(listener: TcpListener) -> std::io::Result<TcpIncoming> {
-    listener.set_nonblocking(true)?;
-    Ok(TcpIncoming::from(tokio::net::TcpListener::from_std(listener)?).with_nodelay(Some(true)))
 }

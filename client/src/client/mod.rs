@@ -41,6 +41,7 @@ impl Client {
     /// Checks the options. Connects to nothing yet.
     pub fn new(options: Options) -> Result<Self, Error> {
         let nodes = Node::parse_all(&options.endpoints)?;
+        let nodes = nodes.into_iter().map(|node| node.connected_by(options.connector.clone())).collect();
         Ok(Self { inner: Arc::new(Inner { nodes, options, current: AtomicUsize::new(0) }) })
     }
 

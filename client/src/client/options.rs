@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use quorus_proto::v1::Principal;
 
-use crate::{ApiError, DEFAULT_ENDPOINT};
+use crate::{ApiError, Connect, DEFAULT_ENDPOINT};
 
 /// Is told of each repetition.
 pub type OnRetry = Arc<dyn Fn(&Retrying<'_>) + Send + Sync>;
@@ -26,6 +26,8 @@ pub struct Options {
     pub traceparent: Option<String>,
     /// Called before each repetition, so that a person who waits can be told why.
     pub on_retry: Option<OnRetry>,
+    /// Opens the connections. Default: TCP.
+    pub connector: Option<Arc<dyn Connect>>,
 }
 
 /// A call is about to be repeated.
@@ -49,6 +51,7 @@ impl Default for Options {
             principal: None,
             traceparent: None,
             on_retry: None,
+            connector: None,
         }
     }
 }

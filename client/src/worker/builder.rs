@@ -12,7 +12,7 @@ use super::{
     link::Link,
     registry::Registry,
 };
-use crate::{ApiError, Error, Ledger, endpoint::Node};
+use crate::{ApiError, Connect, Error, Ledger, endpoint::Node};
 
 /// Bound of what a worker takes at a time; far above what one process can do something about.
 const CONCURRENCY_MAX: usize = 100_000;
@@ -52,6 +52,7 @@ pub struct WorkerBuilder {
     ledger: Option<Ledger>,
     secrets: Secrets,
     shutdown_grace: Duration,
+    connector: Option<Arc<dyn Connect>>,
 }
 
 impl Worker {
@@ -67,6 +68,7 @@ impl Worker {
             ledger: None,
             secrets: Secrets::from_environment(),
             shutdown_grace: Duration::from_secs(30),
+            connector: None,
         }
     }
 
@@ -141,6 +143,12 @@ impl WorkerBuilder {
         self
     }
 
+    /// Opens connections in another way than TCP.
+    pub fn connector(mut self, connector: Arc<dyn Connect>) -> Self {
+        self.connector = Some(connector);
+        self
+    }
+
     /// Checks everything. Connects to nothing yet.
     pub fn build(self) -> Result<Worker, WorkerError> {
         if self.concurrency == 0 || self.concurrency > CONCURRENCY_MAX {
@@ -166,8 +174,9 @@ impl WorkerBuilder {
             slots: Arc::new(Semaphore::new(self.concurrency)),
         };
         let concurrency = u32::try_from(self.concurrency).unwrap_or(u32::MAX);
+        let nodes = Node::parse_all(&self.endpoints)?;
         Ok(Worker {
-            nodes: Arc::new(Node::parse_all(&self.endpoints)?),
+            nodes: Arc::new(nodes.into_iter().map(|node| node.connected_by(self.connector.clone())).collect()),
             shared: Arc::new(shared),
             identity: Identity { name, incarnation, queues, concurrency, labels: self.labels },
             shutdown_grace: self.shutdown_grace,

@@ -30,6 +30,11 @@ const WAITING_MAX: usize = 1024;
 /// The lines. Cheap to clone.
 #[derive(Clone)]
 pub struct StepLogs {
+    kept: Option<Kept>,
+}
+
+#[derive(Clone)]
+struct Kept {
     folder: PathBuf,
     writes: SyncSender<Append>,
 }
@@ -65,12 +70,18 @@ impl StepLogs {
         let (writes, waiting) = sync_channel(WAITING_MAX);
         let into = folder.clone();
         std::thread::Builder::new().name("step-logs".to_owned()).spawn(move || write_all(&into, &waiting))?;
-        Ok(Self { folder, writes })
+        Ok(Self { kept: Some(Kept { folder, writes }) })
+    }
+
+    /// Keeps nothing: for a node without a folder.
+    pub fn none() -> Self {
+        Self { kept: None }
     }
 
     /// Keeps lines of an attempt, if there is room.
     pub fn append(&self, uid: RunUid, step: StepId, attempt: u32, lines: Vec<v1::LogLine>) {
-        if self.writes.try_send(Append { uid, step, attempt, lines }).is_err() {
+        let Some(kept) = &self.kept else { return };
+        if kept.writes.try_send(Append { uid, step, attempt, lines }).is_err() {
             tracing::debug!(%uid, "lines of a step came too fast, and were dropped");
         }
     }
@@ -81,7 +92,8 @@ impl StepLogs {
     /// If they can't be read.
     pub fn read(&self, uid: RunUid, step: &str, node: u64, bytes_max: usize) -> io::Result<(Vec<v1::StepLogLine>, bool)> {
         let (mut lines, mut bytes) = (Vec::new(), 0);
-        let files = match fs::read_dir(self.folder.join(uid.to_string())) {
+        let Some(kept) = &self.kept else { return Ok((lines, false)) };
+        let files = match fs::read_dir(kept.folder.join(uid.to_string())) {
             Ok(files) => files,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((lines, false)),
             Err(error) => return Err(error),

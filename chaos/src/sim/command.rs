@@ -1,0 +1,279 @@
+//! `quorus-chaos sim`: many seeds, each in a process of its own.
+//!
+//! Standard output is a line per seed in the order of the seeds, whoever is ready first, and depends on nothing but the arguments. Progress and times
+//! go to standard error.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    process::{ExitCode, Stdio},
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use tokio::process::Command;
+
+use super::{
+    seed::{self, Outcome, Wanted},
+    shrink,
+};
+
+/// Nothing was proven, or the tool failed.
+const UNKNOWN: u8 = 2;
+/// Real time after which a seed is given up.
+const SEED_WITHIN: Duration = Duration::from_secs(600);
+
+/// Simulate whole clusters under faults, one run per seed
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// The first seed
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// How many seeds, one after the other
+    #[arg(long, default_value_t = 1)]
+    seeds: u64,
+    /// Simulated minutes of faults and load
+    #[arg(long, default_value_t = 5.0)]
+    minutes: f64,
+    /// Seeds at a time; default: one per processor
+    #[arg(long)]
+    jobs: Option<usize>,
+    /// Where a folder with evidence and log is written for each seed; without it, only for those that fail, if --keep is given
+    #[arg(long)]
+    results: Option<PathBuf>,
+    /// Runs only these of the planned faults, by number, for example 3,7; an empty text means none
+    #[arg(long)]
+    faults: Option<String>,
+    /// Leaves failing seeds as they are instead of looking for fewer faults
+    #[arg(long)]
+    no_shrink: bool,
+    /// Runs to find fewer faults, at most
+    #[arg(long, default_value_t = 40)]
+    shrink_runs: u32,
+    /// Runs the one seed in this process and writes its outcome as JSON
+    #[arg(long, hide = true)]
+    here: bool,
+}
+
+/// Runs the verb.
+///
+/// # Errors
+/// If the tool itself fails.
+pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    if !(args.minutes > 0.0 && args.minutes <= 600.0) {
+        anyhow::bail!("--minutes is {}, expected more than 0 and at most 600", args.minutes);
+    }
+    if args.here {
+        // Without a runtime: its threads would draw from counters that the simulation's own runtimes draw from.
+        let wanted = Wanted {
+            seed: args.seed,
+            turmoil: Duration::from_secs_f64(args.minutes * 60.0),
+            only: args.faults.as_deref().map(numbers).transpose()?,
+            results: args.results,
+        };
+        log_to_stderr();
+        anstream::println!("{}", serde_json::to_string(&seed::run(wanted)?)?);
+        return Ok(ExitCode::SUCCESS);
+    }
+    tokio::runtime::Runtime::new()?.block_on(many(&args))
+}
+
+/// Lines of the programs under test, for people who look for a cause: `RUST_LOG=quorus_node=debug`. Nothing without it.
+fn log_to_stderr() {
+    if std::env::var_os("RUST_LOG").is_some() {
+        let filter = tracing_subscriber::EnvFilter::from_default_env();
+        let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false);
+        // Fails only if there is one already.
+        let _ = lines.try_init();
+    }
+}
+
+fn numbers(text: &str) -> anyhow::Result<Vec<u64>> {
+    let number =
+        |part: &str| part.trim().parse().with_context(|| format!("--faults has `{part}`, expected numbers with commas between them"));
+    text.split(',').filter(|part| !part.trim().is_empty()).map(number).collect()
+}
+
+async fn many(args: &Args) -> anyhow::Result<ExitCode> {
+    let jobs = args.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)).max(1);
+    let began = std::time::Instant::now();
+    let (mut next, last) = (args.seed, args.seed.saturating_add(args.seeds));
+    let mut running = tokio::task::JoinSet::new();
+    let (mut waiting, mut told) = (BTreeMap::new(), args.seed);
+    let mut sums = Sums::default();
+    while told < last {
+        while next < last && running.len() < jobs {
+            let (seed, args) = (next, args.clone());
+            running.spawn(async move { (seed, one(&args, seed, args.faults.clone()).await) });
+            next += 1;
+        }
+        let Some(done) = running.join_next().await else { break };
+        let (seed, outcome) = done.context("a task that waits for a seed")?;
+        waiting.insert(seed, outcome);
+        while let Some(outcome) = waiting.remove(&told) {
+            tell(args, told, outcome, &mut sums).await;
+            told += 1;
+        }
+    }
+    anstream::println!("{sums}");
+    let seconds = began.elapsed().as_secs_f64();
+    anstream::eprintln!("{seconds:.0} s of real time, {:.2} s a seed with {jobs} at a time", seconds / args.seeds.max(1) as f64);
+    Ok(sums.exit_code())
+}
+
+/// Runs a seed in a process of its own.
+async fn one(args: &Args, seed: u64, faults: Option<String>) -> anyhow::Result<Outcome> {
+    let mut command = Command::new(std::env::current_exe().context("finding this program")?);
+    command.args(["sim", "--here", "--seed", &seed.to_string(), "--minutes", &args.minutes.to_string()]);
+    if let Some(faults) = faults {
+        command.args(["--faults", &faults]);
+    }
+    if let Some(results) = &args.results {
+        command.arg("--results").arg(results);
+    }
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    let output = tokio::time::timeout(SEED_WITHIN, command.output()).await;
+    let output = output.with_context(|| format!("the seed took longer than {SEED_WITHIN:?} of real time"))??;
+    if !output.status.success() {
+        let error = String::from_utf8_lossy(&output.stderr);
+        let end: Vec<&str> = error.lines().rev().take(12).collect();
+        anyhow::bail!("the process ended with {}: {}", output.status, end.into_iter().rev().collect::<Vec<_>>().join(" / "));
+    }
+    if !output.stderr.is_empty() {
+        anstream::eprint!("{}", String::from_utf8_lossy(&output.stderr));
+    }
+    serde_json::from_slice(&output.stdout).context("reading what the seed's process wrote")
+}
+
+async fn tell(args: &Args, seed: u64, outcome: anyhow::Result<Outcome>, sums: &mut Sums) {
+    let outcome = match outcome {
+        Ok(outcome) => outcome,
+        Err(error) => {
+            anstream::println!("seed {seed}: unknown: {error:#}");
+            sums.unknown.push(seed);
+            return;
+        }
+    };
+    sums.add(&outcome);
+    anstream::println!("{}", line(&outcome));
+    for violation in outcome.violations.iter().take(10) {
+        anstream::println!("    violated: {violation}");
+    }
+    if outcome.violations.is_empty() {
+        return;
+    }
+    anstream::println!("    {}", outcome.scene);
+    if !args.no_shrink && args.faults.is_none() {
+        let faults = smaller(args, &outcome).await;
+        anstream::println!("    again: {}", again(args, seed, &faults));
+    }
+}
+
+/// The fewest faults with which the seed is still violated.
+async fn smaller(args: &Args, outcome: &Outcome) -> Vec<u64> {
+    let args = Args { results: None, ..args.clone() };
+    let (seed, planned) = (outcome.seed, outcome.planned.clone());
+    let runtime = tokio::runtime::Handle::current();
+    let shrinking = tokio::task::spawn_blocking(move || {
+        shrink::shrink(&planned, args.shrink_runs, |faults| {
+            let violated = runtime.block_on(one(&args, seed, Some(joined(faults)))).is_ok_and(|outcome| !outcome.violations.is_empty());
+            anstream::eprintln!("    seed {seed} with {} of its faults: {}", faults.len(), if violated { "violated" } else { "valid" });
+            violated
+        })
+    });
+    shrinking.await.unwrap_or_else(|_| outcome.planned.clone())
+}
+
+fn joined(faults: &[u64]) -> String {
+    faults.iter().map(u64::to_string).collect::<Vec<_>>().join(",")
+}
+
+fn again(args: &Args, seed: u64, faults: &[u64]) -> String {
+    let results = Path::new("results");
+    format!("quorus-chaos sim --seed {seed} --minutes {} --faults '{}' --results {}", args.minutes, joined(faults), results.display())
+}
+
+fn line(outcome: &Outcome) -> String {
+    let verdict = if !outcome.violations.is_empty() {
+        "violated"
+    } else if outcome.unknown.is_empty() {
+        "valid"
+    } else {
+        "unknown"
+    };
+    let counts =
+        |counts: &BTreeMap<String, u64>| counts.iter().map(|(name, count)| format!("{name} {count}")).collect::<Vec<_>>().join(", ");
+    format!(
+        "seed {}: {verdict}; {} s, runs: {}; {} attempts, {} operations ({} of unknown end), {} terms; faults: {}; log {}{}",
+        outcome.seed,
+        outcome.seconds,
+        counts(&outcome.runs),
+        outcome.attempts,
+        outcome.operations[0],
+        outcome.operations[1],
+        outcome.terms,
+        counts(&outcome.faults),
+        outcome.digest,
+        if outcome.unknown.is_empty() { String::new() } else { format!("; {}", outcome.unknown.join(", ")) }
+    )
+}
+
+/// What all seeds came to.
+#[derive(Default)]
+struct Sums {
+    valid: u64,
+    violated: Vec<u64>,
+    unknown: Vec<u64>,
+    faults: BTreeMap<String, u64>,
+    runs: u64,
+    attempts: u64,
+    seconds: u64,
+}
+
+impl Sums {
+    fn add(&mut self, outcome: &Outcome) {
+        if !outcome.violations.is_empty() {
+            self.violated.push(outcome.seed);
+        } else if outcome.unknown.is_empty() {
+            self.valid += 1;
+        } else {
+            self.unknown.push(outcome.seed);
+        }
+        for (kind, count) in &outcome.faults {
+            *self.faults.entry(kind.clone()).or_default() += count;
+        }
+        self.runs += outcome.runs.values().sum::<u64>();
+        self.attempts += outcome.attempts;
+        self.seconds += outcome.seconds;
+    }
+
+    fn exit_code(&self) -> ExitCode {
+        if !self.violated.is_empty() {
+            ExitCode::FAILURE
+        } else if self.unknown.is_empty() && self.valid > 0 {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::from(UNKNOWN)
+        }
+    }
+}
+
+impl std::fmt::Display for Sums {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let faults: Vec<String> = self.faults.iter().map(|(kind, count)| format!("{kind} {count}")).collect();
+        write!(
+            f,
+            "{} seeds valid, {} violated {:?}, {} unknown {:?}; {:.1} simulated hours, {} runs, {} attempts, {} faults: {}",
+            self.valid,
+            self.violated.len(),
+            self.violated,
+            self.unknown.len(),
+            self.unknown,
+            self.seconds as f64 / 3600.0,
+            self.runs,
+            self.attempts,
+            self.faults.values().sum::<u64>(),
+            faults.join(", ")
+        )
+    }
+}

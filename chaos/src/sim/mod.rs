@@ -1,0 +1,27 @@
+//! Whole clusters in a deterministic simulation: real nodes, real clients and real workers on simulated hosts, with one seed for everything.
+//!
+//! - [`command`]: the verb `sim`. Each seed runs in a process of its own, so that it finds the same process every time.
+//! - `seed`: one seed from beginning to verdict; `shrink` makes a failing one smaller.
+//! - `scene` and `plan`: what a seed draws before it begins. `dice`: how it draws.
+//! - `world`: the hosts, with `net`, `links`, `node` and `chance`, which make them ours. `nemesis` does to them what the plan says.
+//! - `work`: the load. `story`: what happened. `harvest`: what the replicas have. `basic`: what must hold.
+//!
+//! Invariant: nothing that is written about a run depends on the machine or on its time.
+
+pub mod command;
+
+mod basic;
+mod chance;
+mod dice;
+mod harvest;
+mod links;
+mod nemesis;
+mod net;
+mod node;
+mod plan;
+mod scene;
+mod seed;
+mod shrink;
+mod story;
+mod work;
+mod world;
