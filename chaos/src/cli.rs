@@ -9,7 +9,7 @@ use std::{
 
 use clap::Parser;
 
-use crate::record::folder::Folder;
+use crate::record::{export, folder::Folder};
 
 /// Nothing was proven.
 const UNKNOWN: u8 = 2;
@@ -29,17 +29,25 @@ enum Verb {
         /// The folder
         dir: PathBuf,
     },
+    /// Exports every replica of every shard of a running cluster into a results folder
+    Export(export::Args),
 }
 
 /// Runs the program.
 pub fn main() -> ExitCode {
     let done = match Arguments::parse().verb {
         Verb::Show { dir } => show(&dir),
+        Verb::Export(args) => wait_for(export::run(args)),
     };
     done.unwrap_or_else(|error: anyhow::Error| {
         anstream::eprintln!("error: {error:#}");
         ExitCode::from(UNKNOWN)
     })
+}
+
+/// Runs a verb that waits for others.
+fn wait_for(verb: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
+    tokio::runtime::Runtime::new()?.block_on(verb)
 }
 
 fn show(dir: &Path) -> anyhow::Result<ExitCode> {
