@@ -9,7 +9,10 @@ use std::{
 
 use clap::Parser;
 
-use crate::{record::folder::Folder, sim};
+use crate::{
+    record::{export, folder::Folder},
+    sim,
+};
 
 /// Nothing was proven.
 const UNKNOWN: u8 = 2;
@@ -30,6 +33,8 @@ enum Verb {
         dir: PathBuf,
     },
     Sim(sim::command::Args),
+    /// Exports every replica of every shard of a running cluster into a results folder
+    Export(export::Args),
 }
 
 /// Runs the program.
@@ -37,11 +42,17 @@ pub fn main() -> ExitCode {
     let done = match Arguments::parse().verb {
         Verb::Show { dir } => show(&dir),
         Verb::Sim(args) => sim::command::run(args),
+        Verb::Export(args) => wait_for(export::run(args)),
     };
     done.unwrap_or_else(|error: anyhow::Error| {
         anstream::eprintln!("error: {error:#}");
         ExitCode::from(UNKNOWN)
     })
+}
+
+/// Runs a verb that waits for others.
+fn wait_for(verb: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
+    tokio::runtime::Runtime::new()?.block_on(verb)
 }
 
 fn show(dir: &Path) -> anyhow::Result<ExitCode> {

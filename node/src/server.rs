@@ -9,12 +9,12 @@ use quorus_proto::{
         node_service_server::NodeServiceServer,
     },
     v1::{
-        cluster_service_server::ClusterServiceServer, concurrency_service_server::ConcurrencyServiceServer,
-        index_service_server::IndexServiceServer, lifecycle_service_server::LifecycleServiceServer,
-        limit_service_server::LimitServiceServer, log_service_server::LogServiceServer, queue_service_server::QueueServiceServer,
-        run_service_server::RunServiceServer, schedule_service_server::ScheduleServiceServer, trigger_service_server::TriggerServiceServer,
-        worker_admin_service_server::WorkerAdminServiceServer, worker_service_server::WorkerServiceServer,
-        workflow_service_server::WorkflowServiceServer,
+        audit_service_server::AuditServiceServer, cluster_service_server::ClusterServiceServer,
+        concurrency_service_server::ConcurrencyServiceServer, index_service_server::IndexServiceServer,
+        lifecycle_service_server::LifecycleServiceServer, limit_service_server::LimitServiceServer, log_service_server::LogServiceServer,
+        queue_service_server::QueueServiceServer, run_service_server::RunServiceServer, schedule_service_server::ScheduleServiceServer,
+        trigger_service_server::TriggerServiceServer, worker_admin_service_server::WorkerAdminServiceServer,
+        worker_service_server::WorkerServiceServer, workflow_service_server::WorkflowServiceServer,
     },
 };
 use tokio::task::JoinHandle;
@@ -24,7 +24,7 @@ use tonic_health::{ServingStatus, server::HealthReporter};
 
 use crate::{
     api::{
-        ApiContext, ClusterView, ConcurrencyKeys, Deliveries, LINK_BYTES_MAX, Lifecycle, Limits, MESSAGE_BYTES_MAX, Prober, Queues,
+        ApiContext, Audit, ClusterView, ConcurrencyKeys, Deliveries, LINK_BYTES_MAX, Lifecycle, Limits, MESSAGE_BYTES_MAX, Prober, Queues,
         RunIndex, Runs, Schedules, StepLines, Triggers, WorkerAdmin, Workers, Workflows, errors,
     },
     connection::Listen,
@@ -150,6 +150,7 @@ impl Server {
             .add_service(WorkerAdminServiceServer::new(WorkerAdmin { context: api.clone() }))
             .add_service(LimitServiceServer::new(Limits { context: api.clone() }))
             .add_service(ConcurrencyServiceServer::new(ConcurrencyKeys { context: api.clone() }))
+            .add_service(AuditServiceServer::new(Audit { context: api.clone() }).max_encoding_message_size(MESSAGE_BYTES_MAX))
             .add_service(ClusterServiceServer::new(ClusterView { context: api }))
             .add_service(NodeServiceServer::new(prober))
             .add_service(

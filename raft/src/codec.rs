@@ -9,7 +9,7 @@ use prost::Message;
 use quorus_proto::peer;
 
 use crate::{
-    Term,
+    ReplicaId, Term,
     types::{Home, LogId, Membership, RaftEntry, Record, StoredMembership, Vote, log_id},
 };
 
@@ -132,6 +132,10 @@ pub(crate) fn decode_applied(encoded: &[u8]) -> Result<(Option<LogId>, StoredMem
     };
     let membership = peer::RaftMembership::decode(rest).map_err(|_| malformed("applied state"))?;
     Ok((last, stored_membership_from_proto(&membership)?))
+}
+
+pub(crate) fn decode_replica(encoded: &[u8]) -> Result<ReplicaId, Malformed> {
+    encoded.try_into().map(ReplicaId::from_be_bytes).map_err(|_| malformed("replica id"))
 }
 
 fn number(bytes: &[u8]) -> u64 {

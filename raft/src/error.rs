@@ -34,6 +34,12 @@ pub enum Error {
         /// What is stored.
         found: ReplicaId,
     },
+    /// A snapshot is replacing the state; for a moment there is no whole one.
+    #[error("group {group}: a snapshot is being installed")]
+    Installing {
+        /// The group.
+        group: GroupId,
+    },
     /// It is open already.
     #[error("group {group} is open already")]
     AlreadyOpen {

@@ -15,6 +15,7 @@
 
 pub mod disk;
 
+mod applied;
 mod codec;
 mod error;
 mod group;
@@ -34,6 +35,7 @@ mod supervisor;
 mod types;
 mod writer;
 
+pub use applied::{AppliedState, applied_state};
 pub use error::{Error, Fatal, NoAddress, ProposeError, ReadError, TransferError};
 pub use group::{Group, Pending, Proposed};
 pub use host::{GroupConfig, Host};

@@ -6,7 +6,7 @@ use tokio::{sync::Semaphore, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Error, GroupConfig, Options, Peers,
+    Error, GroupConfig, Options, Peers, codec,
     disk::{Batch, Disk, Durability, Table},
     keys::{self, Meta},
     network::Links,
@@ -79,11 +79,8 @@ impl Shared {
             let written = self.writer.write(batch, Durability::Synced).await;
             return written.map(|()| true).map_err(|error| Error::Stopped { group, reason: error.to_string() });
         };
-        let found = stored.as_ref().try_into().map(u64::from_be_bytes).map_err(|_| Error::Corrupt {
-            group,
-            replica: config.replica,
-            reason: "malformed replica id".to_owned(),
-        })?;
+        let found =
+            codec::decode_replica(&stored).map_err(|error| Error::Corrupt { group, replica: config.replica, reason: error.to_string() })?;
         if found != config.replica {
             return Err(Error::OtherReplica { group, wanted: config.replica, found });
         }

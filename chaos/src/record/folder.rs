@@ -7,6 +7,7 @@
 //! | `history.jsonl` | [`Operation`]s |
 //! | `ledger.jsonl` | [`LedgerEntry`]s |
 //! | `nemesis.jsonl` | [`Fault`]s |
+//! | `audit/node-N-shard-M.binpb` | [`Replica`]s: the messages of the audit export as they came, each with its length in front |
 //! | `harness.jsonl` | what went wrong with the runner itself, a JSON string a line |
 
 use std::{
@@ -16,10 +17,15 @@ use std::{
 };
 
 use anyhow::Context as _;
+use prost::Message as _;
 use quorus_client::LedgerEntry;
+use quorus_proto::v1::ExportReplicaResponse;
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{Evidence, Fault, Operation, Shape, evidence::Setup};
+use super::{Evidence, Fault, Operation, Replica, Shape, evidence::Setup};
+
+/// Where the replicas are.
+const AUDIT: &str = "audit";
 
 /// A folder with what an experiment left.
 #[derive(Clone, Debug)]
@@ -57,6 +63,12 @@ impl Folder {
         self.write_lines("history.jsonl", &evidence.operations)?;
         self.write_lines("ledger.jsonl", &evidence.ledger)?;
         self.write_lines("nemesis.jsonl", &evidence.faults)?;
+        for replica in &evidence.replicas {
+            // What came over the wire says more than what was read from it, so it stays as it is.
+            if !self.replica_file(replica.node, replica.shard).exists() {
+                self.write_parts(replica.node, replica.shard, &replica.to_parts().collect::<Vec<_>>())?;
+            }
+        }
         self.write_lines("harness.jsonl", &evidence.harness_errors)
     }
 
@@ -67,9 +79,46 @@ impl Folder {
         let operations: Vec<Operation> = self.read_lines("history.jsonl")?;
         let ledger: Vec<LedgerEntry> = self.read_lines("ledger.jsonl")?;
         let faults: Vec<Fault> = self.read_lines("nemesis.jsonl")?;
+        let replicas = self.read_replicas()?;
         let harness_errors = self.read_lines("harness.jsonl")?;
         let shapes = shapes.into_iter().map(|shape| (shape.workflow.clone(), shape)).collect();
-        Ok(Evidence { setup, shapes, operations, ledger, faults, replicas: Vec::new(), harness_errors })
+        Ok(Evidence { setup, shapes, operations, ledger, faults, replicas, harness_errors })
+    }
+
+    /// The file of a replica.
+    pub fn replica_file(&self, node: u64, shard: u32) -> PathBuf {
+        self.file(AUDIT).join(format!("node-{node}-shard-{shard}.binpb"))
+    }
+
+    /// Writes an export of a replica.
+    pub fn write_parts(&self, node: u64, shard: u32, parts: &[ExportReplicaResponse]) -> anyhow::Result<()> {
+        let path = self.replica_file(node, shard);
+        let write = || -> anyhow::Result<()> {
+            fs::create_dir_all(self.file(AUDIT))?;
+            let mut file = std::io::BufWriter::new(fs::File::create(&path)?);
+            for part in parts {
+                file.write_all(&part.encode_length_delimited_to_vec())?;
+            }
+            Ok(file.flush()?)
+        };
+        write().with_context(|| format!("writing {}", path.display()))
+    }
+
+    /// All replicas, by shard and node.
+    fn read_replicas(&self) -> anyhow::Result<Vec<Replica>> {
+        let folder = self.file(AUDIT);
+        let mut replicas = Vec::new();
+        if !folder.exists() {
+            return Ok(replicas);
+        }
+        for entry in fs::read_dir(&folder).with_context(|| format!("reading {}", folder.display()))? {
+            let path = entry?.path();
+            if path.extension().is_some_and(|extension| extension == "binpb") {
+                replicas.push(read_replica(&path).with_context(|| format!("reading {}", path.display()))?);
+            }
+        }
+        replicas.sort_by_key(|replica| (replica.shard, replica.node));
+        Ok(replicas)
     }
 
     /// Writes a value as indented JSON.
@@ -103,6 +152,13 @@ impl Folder {
     }
 }
 
+fn read_replica(path: &Path) -> anyhow::Result<Replica> {
+    let mut bytes = bytes::Bytes::from(fs::read(path)?);
+    let parts = std::iter::from_fn(|| (!bytes.is_empty()).then(|| Ok(ExportReplicaResponse::decode_length_delimited(&mut bytes)?)));
+    // An error does not end the bytes, so it has to end the reading.
+    Replica::from_parts(parts)
+}
+
 fn read_if_there(path: &Path) -> anyhow::Result<Option<String>> {
     match fs::read_to_string(path) {
         Ok(text) => Ok(Some(text)),
@@ -113,8 +169,10 @@ fn read_if_there(path: &Path) -> anyhow::Result<Option<String>> {
 
 #[cfg(test)]
 mod tests {
+    use quorus_proto::v1::HistoryEvent;
+
     use super::*;
-    use crate::record::{Answer, Call, Ending, FaultPhase};
+    use crate::record::{Answer, Call, Ending, FaultPhase, RecordedRun};
 
     #[test]
     fn what_was_written_is_read_back() {
@@ -138,18 +196,43 @@ mod tests {
             led_shards: vec![3],
             note: String::new(),
         };
+        let run = RecordedRun {
+            run_uid: "u".to_owned(),
+            status: "RUN_STATUS_RUNNING".to_owned(),
+            events: vec![HistoryEvent { sequence: 1, ..HistoryEvent::default() }],
+            ..RecordedRun::default()
+        };
         let shape = Shape { workflow: "w".to_owned(), ..Shape::default() };
         let evidence = Evidence {
             setup: Setup { title: "t".to_owned(), seed: 4, ..Setup::default() },
             shapes: [("w".to_owned(), shape)].into(),
             operations: vec![operation],
             faults: vec![fault],
+            replicas: vec![
+                Replica { node: 2, shard: 0, digest: "a".to_owned(), ..Replica::default() },
+                Replica { node: 1, shard: 1, digest: "b".to_owned(), runs: vec![run], ..Replica::default() },
+            ],
             harness_errors: vec!["a probe did not start".to_owned()],
             ..Evidence::default()
         };
         folder.write(&evidence).unwrap();
         let read = folder.read().unwrap();
         assert_eq!(format!("{read:?}"), format!("{evidence:?}"));
+    }
+
+    #[test]
+    fn a_replica_that_was_cut_off_is_an_error() {
+        let temporary = tempfile::tempdir().unwrap();
+        let folder = Folder::create(temporary.path()).unwrap();
+        let replica = Replica { node: 1, shard: 2, digest: "abc".to_owned(), ..Replica::default() };
+        let evidence = Evidence { replicas: vec![replica], ..Evidence::default() };
+        folder.write(&evidence).unwrap();
+        assert_eq!(folder.read().unwrap().replicas, evidence.replicas);
+        let whole = fs::read(folder.replica_file(1, 2)).unwrap();
+        for length in 0..whole.len() {
+            fs::write(folder.replica_file(1, 2), &whole[..length]).unwrap();
+            assert!(format!("{:#}", folder.read().unwrap_err()).contains("node-1-shard-2.binpb"));
+        }
     }
 
     #[test]

@@ -2,10 +2,12 @@
 //!
 //! - `call.rs` repeats a call on other nodes until it is answered or its time is over.
 //! - `methods.rs`, `index.rs` and `lifecycle.rs` have a typed method per RPC; each says why repeating it is safe.
+//! - `audit.rs` asks a certain node for what only that one knows.
 //! - `watch.rs` follows a run across lost connections.
 //!
 //! Invariant: nothing is repeated that could take effect twice. A start carries a request id, everything else is idempotent.
 
+mod audit;
 mod call;
 mod flow;
 mod index;
@@ -20,6 +22,7 @@ use std::sync::{Arc, atomic::AtomicUsize};
 
 use crate::{Error, endpoint::Node};
 
+pub use audit::export_replica;
 pub use options::{OnRetry, Options, Retrying};
 pub use watch::{RunWatch, is_final};
 

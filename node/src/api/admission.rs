@@ -10,6 +10,9 @@ use tonic::Status;
 
 use super::errors;
 
+/// Exports of replicas at a time: each reads a whole shard, and holds a view of the disk for as long as its reader takes.
+const EXPORTS: usize = 2;
+
 /// The pools.
 #[derive(Clone)]
 pub struct Admission {
@@ -17,13 +20,14 @@ pub struct Admission {
     reads: Arc<Semaphore>,
     watches: Arc<Semaphore>,
     workers: Arc<Semaphore>,
+    exports: Arc<Semaphore>,
 }
 
 impl Admission {
     /// Pools with room for so many changes of clients, reads, watch streams and workers at a time.
     pub fn new(changes: usize, reads: usize, watches: usize, workers: usize) -> Self {
         let pool = |room| Arc::new(Semaphore::new(room));
-        Self { changes: pool(changes), reads: pool(reads), watches: pool(watches), workers: pool(workers) }
+        Self { changes: pool(changes), reads: pool(reads), watches: pool(watches), workers: pool(workers), exports: pool(EXPORTS) }
     }
 
     /// Room for a start, cancel, terminate or a change of definitions.
@@ -44,6 +48,11 @@ impl Admission {
     /// Room for a worker's stream.
     pub fn worker(&self) -> Result<OwnedSemaphorePermit, Status> {
         take(&self.workers, "workers")
+    }
+
+    /// Room for an export of a replica.
+    pub fn export(&self) -> Result<OwnedSemaphorePermit, Status> {
+        take(&self.exports, "exports of replicas")
     }
 }
 

@@ -46,6 +46,8 @@ pub mod reason {
     pub const NO_DEAD_LETTER: &str = "NO_DEAD_LETTER";
     /// The run goes on, and only ended ones can be removed.
     pub const RUN_NOT_ENDED: &str = "RUN_NOT_ENDED";
+    /// The node has no replica of the shard.
+    pub const REPLICA_NOT_FOUND: &str = "REPLICA_NOT_FOUND";
     /// There is no such limit.
     pub const LIMIT_NOT_FOUND: &str = "LIMIT_NOT_FOUND";
     /// The run has ended.

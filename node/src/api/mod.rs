@@ -4,6 +4,7 @@
 
 mod admission;
 mod approvals;
+mod audit_service;
 mod change;
 mod cluster_service;
 mod concurrency_service;
@@ -26,6 +27,7 @@ mod log_service;
 mod migrate;
 mod node_service;
 mod queue_service;
+mod replica_export;
 mod run_service;
 mod schedule_service;
 mod schedule_view;
@@ -44,6 +46,7 @@ mod worker_service;
 mod workflow_service;
 
 pub use admission::Admission;
+pub use audit_service::Audit;
 pub use cluster_service::ClusterView;
 pub use concurrency_service::ConcurrencyKeys;
 pub use context::ApiContext;
@@ -57,6 +60,7 @@ pub use limits::{CAPACITY_MAX, LINK_BYTES_MAX, MESSAGE_BYTES_MAX};
 pub use log_service::StepLines;
 pub use node_service::Prober;
 pub use queue_service::Queues;
+pub use replica_export::{ExportError, Progress, ReplicaExport, export_replica};
 pub use run_service::Runs;
 pub use schedule_service::Schedules;
 pub use system_port::SystemPort;

@@ -26,6 +26,7 @@ mod sink;
 mod tests;
 
 pub use answer::{BatchAnswer, RecordAnswer};
+pub(crate) use digest::hash_row;
 pub use digest::state_digest;
 pub use shard::ShardReplica;
 pub use sink::{AppliedSink, NoSink, RunChange};

@@ -42,8 +42,21 @@ pub(crate) fn page(
     from: u64,
     limit: usize,
 ) -> Result<Vec<(u64, Event)>, StoreError> {
+    page_within(reader, group, uid, from, limit, usize::MAX)
+}
+
+/// The same, with so many bytes of events at most, but at least one event if there is one: payloads can be large.
+pub(crate) fn page_within(
+    reader: &(impl Reader + ?Sized),
+    group: GroupId,
+    uid: RunUid,
+    from: u64,
+    limit: usize,
+    bytes_max: usize,
+) -> Result<Vec<(u64, Event)>, StoreError> {
     let (_, end) = range(group, uid);
     let mut events = Vec::new();
+    let mut room = bytes_max;
     if limit == 0 {
         return Ok(events);
     }
@@ -55,9 +68,10 @@ pub(crate) fn page(
         let chunk: log::HistoryChunk = codec::decode("history", Bytes::copy_from_slice(value))?;
         let first = last.saturating_sub(chunk.events.len() as u64) + 1;
         for (sequence, bytes) in (first..).zip(chunk.events).filter(|(sequence, _)| *sequence >= from) {
-            if events.len() == limit {
+            if events.len() == limit || (bytes.len() > room && !events.is_empty()) {
                 return Ok(ControlFlow::Break(()));
             }
+            room = room.saturating_sub(bytes.len());
             events.push((sequence, codec::decode_event(bytes)?));
         }
         Ok(ControlFlow::Continue(()))
@@ -90,6 +104,20 @@ mod tests {
                 assert_eq!(page(&*disk, 1, RunUid(7), from, limit).unwrap(), expected, "from {from}, limit {limit}");
             }
         }
+    }
+
+    #[test]
+    fn a_page_is_bounded_in_bytes_but_never_empty() {
+        let events: Vec<Bytes> = (1..=9).map(|sequence| codec::encode_event(&event(sequence))).collect();
+        let one = events[0].len();
+        let disk = disk_with([(key(1, RunUid(7), 4), encode(events[..4].to_vec())), (key(1, RunUid(7), 9), encode(events[4..].to_vec()))]);
+        let sequences = |from, bytes_max| -> Vec<u64> {
+            let page = page_within(&*disk, 1, RunUid(7), from, 100, bytes_max).unwrap();
+            page.into_iter().map(|(sequence, _)| sequence).collect()
+        };
+        assert_eq!(sequences(1, 0), [1]);
+        assert_eq!(sequences(3, 3 * one), [3, 4, 5]);
+        assert_eq!(sequences(1, usize::MAX).len(), 9);
     }
 
     #[test]

@@ -161,6 +161,11 @@ impl Cluster {
         format!("127.0.0.1:{}", node.http)
     }
 
+    /// Where a node answers clients.
+    pub fn endpoint_of(&self, id: u64) -> String {
+        endpoint(self.nodes.iter().find(|node| node.id == id).unwrap().grpc)
+    }
+
     /// A client of all nodes.
     pub fn client(&self) -> Client {
         Client::with_endpoints(self.endpoints()).unwrap()

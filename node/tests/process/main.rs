@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, unreachable_pub, reason = "a test that can't go on says so by panicking")]
 
+mod audit;
 mod basics;
 mod builtin;
 mod children;
