@@ -27,6 +27,10 @@ build: setup ## Compile everything
 demo: setup ## Three nodes, two workers, one kill -9, and the proof that nothing was lost
 	@scripts/demo.sh
 
+.PHONY: sim
+sim: setup ## Simulated clusters under faults, a few dozen seeds (SIM="--seed 1 --seeds 500" for others)
+	$(CARGO) run $(WORKSPACE) -p quorus-chaos --bin quorus-chaos -- sim $(or $(SIM),--seeds 40 --minutes 2)
+
 .PHONY: test
 test: setup ## All tests, doc tests included
 	@scripts/test.sh

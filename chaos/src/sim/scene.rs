@@ -113,9 +113,9 @@ impl Scene {
         (1..=self.nodes).map(net::host).chain(workers).chain(clients).collect()
     }
 
-    /// How long healing may take: leases run out twice, and the longest pause between attempts, and elections.
-    pub(super) fn heals_within(&self) -> Duration {
-        self.lease * 3 + Duration::from_secs(120)
+    /// Healing has failed when nothing happened for so long: then no lease, pause between attempts, timer or election is on its way.
+    pub(super) fn stands_still_after(&self) -> Duration {
+        self.lease * 3 + Duration::from_secs(60)
     }
 }
 

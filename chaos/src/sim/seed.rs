@@ -63,6 +63,8 @@ pub(super) struct Outcome {
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// How long a cluster may take to come up, with all clients.
 const UP_WITHIN: Duration = Duration::from_secs(60);
+/// How long healing may take, however much there is to do.
+const HEALS_WITHIN: Duration = Duration::from_secs(3600);
 /// How long replicas may take to agree when nothing happens any more.
 const SETTLES_WITHIN: Duration = Duration::from_secs(30);
 
@@ -105,11 +107,19 @@ fn simulate(wanted: &Wanted) -> anyhow::Result<Outcome> {
     nemesis.heal(&mut world);
     let healed = world.elapsed();
     story.note("healing begins");
-    let healed_in_time = run_until(&mut world, scene.heals_within(), |world| {
+    let (mut known, mut since) = (0, healed);
+    run_until(&mut world, HEALS_WITHIN, |world| {
         watch.look(world, &mut outcome)?;
-        Ok(world.story.look(|told| told.clients_done) >= world.scene.clients && all_ended(world)?)
+        let length = world.story.look(|told| told.log.len());
+        if length != known {
+            (known, since) = (length, world.elapsed());
+        }
+        let done = world.story.look(|told| told.clients_done) >= world.scene.clients && all_ended(world)?;
+        if done {
+            world.story.note("everything has ended");
+        }
+        Ok(done || world.elapsed() > since + world.scene.stands_still_after())
     })?;
-    story.note(if healed_in_time { "everything has ended" } else { "not everything has ended" });
     run_until(&mut world, SETTLES_WITHIN, |world| agree(world))?;
     story.note("the end");
 

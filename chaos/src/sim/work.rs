@@ -122,7 +122,7 @@ pub(super) async fn run_worker(number: u64, scene: Arc<Scene>, story: Story) -> 
     let (ledger, effects) = (story.clone(), story.clone());
     let worker = Worker::builder(scene.endpoints(number))
         .name(&name)
-        .concurrency(4)
+        .concurrency(16)
         .connector(Arc::new(SimulatedNet))
         .ledger(Ledger::call(move |entry| ledger.write_down(entry)))
         .register("work", move |context: TaskContext| work(context, name.clone(), effects.clone()))

@@ -113,7 +113,7 @@ impl Dispatcher {
         }
         self.inner.shards.begin(led);
         for link in tables.links.values() {
-            send(link, Message::Leading(peer::Leading { shard, term }));
+            send(&link.sender, Message::Leading(peer::Leading { shard, term }));
         }
         drop(tables);
         // Workers may have had room here all along.

@@ -19,11 +19,11 @@ use crate::{
     leader::{Ask, LedShard, Refusal, Reply, Request},
 };
 
-/// Serves a link until it ends.
+/// Serves a link until it ends, or its gateway opens another one.
 pub async fn serve(dispatcher: Dispatcher, requests: impl Stream<Item = LinkRequest>, link: LinkSender) {
-    let number = dispatcher.link_opened(link.clone());
+    let (number, replaced) = dispatcher.link_opened(link.clone());
     let mut requests = pin!(requests);
-    while let Some(request) = requests.next().await {
+    while let Some(Some(request)) = replaced.run_until_cancelled(requests.next()).await {
         if let Some(message) = request.message {
             handle(&dispatcher, number, &link, message);
         }
@@ -35,7 +35,10 @@ fn handle(dispatcher: &Dispatcher, number: u64, link: &LinkSender, message: link
     use link_request::Message;
     let key = |session| SessionKey { link: number, session };
     match message {
-        Message::Hello(hello) => tracing::debug!(gateway = hello.node_id, "gateway linked"),
+        Message::Hello(hello) => {
+            tracing::debug!(gateway = hello.node_id, "gateway linked");
+            dispatcher.link_is_of(number, hello.node_id);
+        }
         Message::SessionOpened(opened) => {
             let held: Vec<_> = opened.held.iter().filter_map(LeaseName::decode).collect();
             let session = Session {

@@ -7,6 +7,7 @@ use quorus_proto::{
     v1,
 };
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::{Entry, Leases, Line, LinkSender, SessionKey, Sessions, Waiting, WaitingTask, permits::Permits};
 use crate::{limits::LimitRules, observe::names, system::FlowState};
@@ -17,13 +18,22 @@ pub(super) struct Tables {
     pub(super) waiting: Waiting,
     pub(super) leases: Leases,
     pub(super) permits: Permits,
-    pub(super) links: BTreeMap<u64, LinkSender>,
+    pub(super) links: BTreeMap<u64, Link>,
     /// What gateways were told, where it is not nothing.
     pub(super) announced: BTreeMap<Line, usize>,
     pub(super) flow: Arc<FlowState>,
     pub(super) rules: Arc<LimitRules>,
     /// Tasks that the engine failed on: they come back later, so that a fault is not tried in a loop.
     pub(super) parked: Vec<Parked>,
+}
+
+/// A link to a gateway.
+pub(super) struct Link {
+    pub(super) sender: LinkSender,
+    /// The gateway's node, once it has said so.
+    pub(super) gateway: Option<u64>,
+    /// Ends when the gateway has opened another one.
+    pub(super) replaced: CancellationToken,
 }
 
 pub(super) struct Parked {
@@ -57,6 +67,13 @@ impl Tables {
         self.parked.retain(|parked| parked.task.shard != shard);
     }
 
+    /// Forgets a link, with its sessions. Leases run on: their workers are told to this node again by another link.
+    pub(super) fn remove_link(&mut self, link: u64) -> Option<Link> {
+        self.sessions.close_link(link);
+        self.leases.detach_link(link);
+        self.links.remove(&link)
+    }
+
     /// Tells the worker of a lease that is over to stop at once.
     pub(super) fn tell_to_stop(&self, lease: &Entry, reason: &str) {
         let Some(session) = lease.session else { return };
@@ -82,7 +99,7 @@ impl Tables {
                 continue;
             }
             for link in self.links.values() {
-                send(link, Message::Demand(demand(&line, waiting)));
+                send(&link.sender, Message::Demand(demand(&line, waiting)));
             }
             metrics::gauge!(names::QUEUE_DEPTH, "queue" => line.queue.clone()).increment(waiting as f64 - before as f64);
             if waiting == 0 {
