@@ -27,6 +27,10 @@ build: setup ## Compile everything
 demo: setup ## Three nodes, two workers, one kill -9, and the proof that nothing was lost
 	@scripts/demo.sh
 
+.PHONY: mutants
+mutants: setup ## Plants bugs in simulated clusters, one after another; fails if an invariant misses one
+	$(CARGO) run $(WORKSPACE) --features quorus-chaos/mutants --bin quorus-chaos -- mutants $(ARGS)
+
 .PHONY: test
 test: setup ## All tests, doc tests included
 	@scripts/test.sh

@@ -9,7 +9,10 @@ use std::{
 
 use clap::Parser;
 
-use crate::record::{export, folder::Folder};
+use crate::{
+    mutants,
+    record::{export, folder::Folder},
+};
 
 /// Nothing was proven.
 const UNKNOWN: u8 = 2;
@@ -31,6 +34,8 @@ enum Verb {
     },
     /// Exports every replica of every shard of a running cluster into a results folder
     Export(export::Args),
+    /// Simulates clusters with a planted bug, one bug after another, until an invariant catches it
+    Mutants(mutants::Args),
 }
 
 /// Runs the program.
@@ -38,6 +43,7 @@ pub fn main() -> ExitCode {
     let done = match Arguments::parse().verb {
         Verb::Show { dir } => show(&dir),
         Verb::Export(args) => wait_for(export::run(args)),
+        Verb::Mutants(args) => wait_for(mutants::run(args)),
     };
     done.unwrap_or_else(|error: anyhow::Error| {
         anstream::eprintln!("error: {error:#}");
