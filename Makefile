@@ -31,6 +31,10 @@ demo: setup ## Three nodes, two workers, one kill -9, and the proof that nothing
 sim: setup ## Simulated clusters under faults, a few dozen seeds (SIM="--seed 1 --seeds 500" for others)
 	$(CARGO) run $(WORKSPACE) -p quorus-chaos --bin quorus-chaos -- sim $(or $(SIM),--seeds 40 --minutes 2)
 
+.PHONY: mutants
+mutants: setup ## Plants bugs in simulated clusters, one after another; fails if an invariant misses one
+	$(CARGO) run $(WORKSPACE) --features quorus-chaos/mutants --bin quorus-chaos -- mutants $(ARGS)
+
 .PHONY: test
 test: setup ## All tests, doc tests included
 	@scripts/test.sh

@@ -10,6 +10,7 @@ use std::{
 use clap::Parser;
 
 use crate::{
+    mutants,
     record::{export, folder::Folder},
     sim,
 };
@@ -35,6 +36,8 @@ enum Verb {
     Sim(sim::command::Args),
     /// Exports every replica of every shard of a running cluster into a results folder
     Export(export::Args),
+    /// Simulates clusters with a planted bug, one bug after another, until an invariant catches it
+    Mutants(mutants::Args),
 }
 
 /// Runs the program.
@@ -43,6 +46,7 @@ pub fn main() -> ExitCode {
         Verb::Show { dir } => show(&dir),
         Verb::Sim(args) => sim::command::run(args),
         Verb::Export(args) => wait_for(export::run(args)),
+        Verb::Mutants(args) => wait_for(mutants::run(args)),
     };
     done.unwrap_or_else(|error: anyhow::Error| {
         anstream::eprintln!("error: {error:#}");

@@ -3,6 +3,7 @@
 //! - [`process`] and [`cluster`]: nodes as real processes with their own folders, killed and started again at will.
 //! - [`workers`]: workers as real processes, each with a ledger of what it really did.
 //! - [`record`]: what an experiment leaves behind: operations, ledgers, faults, replicas.
+//! - [`mutants`]: bugs that are planted on purpose, and which invariant caught each.
 //! - [`audit`]: joins what the cluster says with what the ledgers say: what was lost, orphaned, duplicated.
 //! - [`probe`]: measures for how long a small request could not be completed.
 //! - [`sim`]: whole clusters in a deterministic simulation, one run per seed.
@@ -16,6 +17,7 @@ pub mod audit;
 pub mod cli;
 pub mod cluster;
 pub mod demo;
+pub mod mutants;
 pub mod probe;
 pub mod process;
 pub mod record;

@@ -5,6 +5,7 @@
 
 use std::{io, sync::Arc, time::Instant};
 
+use quorus_mutants::{Mutant, active};
 use tokio::sync::{mpsc, watch};
 
 use crate::{
@@ -158,6 +159,7 @@ impl Rounds {
         if self.alarm.raised() {
             return Err(DiskError::Failed { operation: "write", reason: "an earlier write failed".to_owned() });
         }
+        let durability = if active(Mutant::NoFsync) { Durability::Buffered } else { durability };
         let begin = Instant::now();
         let result = self.disk.write(batch, durability);
         if let Err(error) = &result {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use quorus_engine::{ChildVersion, Payload, Plan, PlannedKind, RunInfo, RunUid};
+use quorus_mutants::{Mutant, active};
 use quorus_proto::v1;
 use sha2::{Digest, Sha256};
 use tonic::{Code, Status};
@@ -112,10 +113,24 @@ pub(super) async fn start(context: &ApiContext, led: &LedShard, message: &v1::St
             if !answer.existing {
                 metrics::counter!(names::RUNS_STARTED).increment(1);
             }
-            let run = context.read_uid(led.shard, answer.uid)?.ok_or_else(|| errors::run_purged(&message.run_id, answer.uid))?;
+            let known = context.read_uid(led.shard, answer.uid)?;
+            let known = known.or_else(|| active(Mutant::AckBeforeCommit).then(|| to_be(message, answer.uid)));
+            let run = known.ok_or_else(|| errors::run_purged(&message.run_id, answer.uid))?;
             Ok(v1::StartRunResponse { run: Some(run), existing: answer.existing })
         }
         Err(refusal) => Err(refuse(led, &message.namespace, &message.run_id, refusal).await),
+    }
+}
+
+/// A run that nobody has yet. Only for [`Mutant::AckBeforeCommit`].
+fn to_be(message: &v1::StartRunRequest, uid: RunUid) -> v1::Run {
+    v1::Run {
+        namespace: message.namespace.clone(),
+        run_id: message.run_id.clone(),
+        run_uid: uid.to_string(),
+        workflow: message.workflow.clone(),
+        status: v1::RunStatus::Running.into(),
+        ..v1::Run::default()
     }
 }
 

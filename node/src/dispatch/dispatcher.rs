@@ -16,6 +16,7 @@ use std::{
 
 use parking_lot::Mutex;
 use quorus_engine::Command;
+use quorus_mutants::{Mutant, active};
 use quorus_proto::{
     peer::{self, link_response::Message},
     v1,
@@ -85,6 +86,10 @@ impl Dispatcher {
     /// Grants no more leases: the node is about to stop.
     pub fn drain(&self) {
         self.inner.draining.store(true, Ordering::Release);
+        if active(Mutant::DroppedDrain) {
+            let held = self.inner.tables.lock().leases.names();
+            self.send_all(held.into_iter().map(|name| (name.clone(), Ask::Command(abandon(&name, "the node drains")))).collect());
+        }
     }
 
     // --- What a leadership brings and takes.
@@ -95,6 +100,7 @@ impl Dispatcher {
         let (shard, term) = (led.shard, led.term);
         let wall = self.inner.clock.now();
         let until = Instant::now() + self.inner.times.lease.mul_f64(1.1) + self.inner.times.election_max;
+        let until = if active(Mutant::ExpireLeasesAtOnce) { Instant::now() } else { until };
         // Another machine's clock set these deadlines.
         let offset = u64::try_from(self.inner.times.clock_offset_max.as_millis()).unwrap_or(0);
         let lines: std::collections::BTreeSet<Line> = waiting.iter().map(WaitingTask::line).collect();

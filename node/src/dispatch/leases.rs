@@ -11,6 +11,7 @@ use std::{
 };
 
 use quorus_engine::{AttemptRef, Millis, RunUid, StepId, Timestamp, WorkerId};
+use quorus_mutants::{Mutant, active};
 use tokio::time::Instant;
 
 use super::{LeaseName, SessionKey};
@@ -193,6 +194,11 @@ impl Leases {
 
     /// The link died with its gateway: the workers will come elsewhere, their leases run on.
     pub fn detach_link(&mut self, link: u64) {
+        if active(Mutant::LeasesDieWithGateway) {
+            let sessions: BTreeSet<_> =
+                self.entries.values().filter_map(|entry| entry.session).filter(|session| session.link == link).collect();
+            sessions.into_iter().for_each(|session| self.detach(session, Duration::ZERO, Timestamp(0)));
+        }
         for entry in self.entries.values_mut() {
             if entry.session.is_some_and(|session| session.link == link) {
                 entry.session = None;
@@ -203,6 +209,11 @@ impl Leases {
     /// The leases that a worker has by name, of any incarnation.
     pub fn of_worker<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Entry> {
         self.entries.values().filter(move |entry| entry.worker.name == name)
+    }
+
+    /// All of them.
+    pub fn names(&self) -> Vec<LeaseName> {
+        self.entries.values().map(|entry| entry.name.clone()).collect()
     }
 
     /// When the last inherited lease of a run may be given up, if there is one.

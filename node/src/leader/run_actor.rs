@@ -16,6 +16,7 @@ use bytes::Bytes;
 use quorus_engine::{
     Command, Context, Decision, Event, EventKind, Millis, Plan, Rejection, Run, RunInfo, RunUid, StepId, StepStatus, Token, decide,
 };
+use quorus_mutants::{Mutant, active};
 use quorus_proto::log;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 
@@ -177,6 +178,11 @@ impl RunState {
         }
         if !turn.batches.is_empty() {
             turn.crash_point(Place::LeaseDecided, Place::OutcomeDecided);
+            if active(Mutant::AckBeforeCommit) {
+                for Decided { request, answer } in &mut decided {
+                    std::mem::replace(&mut request.reply, super::Reply::nobody()).send(answer.clone());
+                }
+            }
             let records = turn.batches.iter().map(|batch| self.record(batch)).collect();
             // An error ends the actor and with it the leadership: what is on its way may still commit, and only a new epoch can tell. The
             // requests are dropped, which answers them with "unknown".
@@ -274,10 +280,13 @@ impl RunState {
         let existing = |uid| Ok(Ok(Answer { uid, existing: true }));
         if let Some(run) = &self.run
             && run.info().request_id == info.request_id
+            && !active(Mutant::StartDedupOff)
         {
             return existing(run.info().uid);
         }
-        if let Some(request) = self.with.store.request(&info.namespace, &info.run_id, &info.request_id)? {
+        if let Some(request) = self.with.store.request(&info.namespace, &info.run_id, &info.request_id)?
+            && !active(Mutant::StartDedupOff)
+        {
             return existing(request.uid);
         }
         // Before anything is ended for its sake.

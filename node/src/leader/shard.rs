@@ -15,6 +15,7 @@ use std::{
 use bytes::Bytes;
 use prost::Message as _;
 use quorus_engine::StepStatus;
+use quorus_mutants::{Mutant, active};
 use quorus_proto::log;
 use quorus_raft::{Group, Peers, disk::Disk};
 use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
@@ -252,6 +253,7 @@ impl ShardState {
             match (state.status, &state.lease) {
                 // It stands in its queue again when the run is resumed.
                 (StepStatus::Queued, _) if paused => {}
+                (StepStatus::Queued, _) if active(Mutant::ForgottenQueue) => {}
                 (StepStatus::Queued, _) => {
                     let place = super::task::Place { shard: self.shard, key, uid, step };
                     waiting.push(super::task::waiting(dispatcher, plan.as_deref(), place, &state, info));

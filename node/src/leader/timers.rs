@@ -11,6 +11,7 @@ use std::{
 };
 
 use quorus_engine::{Command, Millis, TimerKind, Timestamp};
+use quorus_mutants::{Mutant, active};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::time::Instant;
 
@@ -133,7 +134,7 @@ impl TimersState {
         }
         let now = Instant::now();
         self.fired.retain(|_, again| *again > now);
-        let wall = self.with.clock.now();
+        let wall = self.wall();
         let long_gone = Timestamp(wall.0.saturating_sub(60_000));
         while self.own.first().is_some_and(|timer| timer.due < long_gone) {
             self.own.pop_first();
@@ -191,8 +192,13 @@ impl TimersState {
         self.until(timer.due.plus(Millis(offset)))
     }
 
+    fn wall(&self) -> Timestamp {
+        let now = self.with.clock.now();
+        if active(Mutant::EarlyTimers) { now.plus(Millis(5_000)) } else { now }
+    }
+
     fn until(&self, due: Timestamp) -> Duration {
-        Duration::from_millis(u64::try_from(due.0.saturating_sub(self.with.clock.now().0)).unwrap_or(0))
+        Duration::from_millis(u64::try_from(due.0.saturating_sub(self.wall().0)).unwrap_or(0))
     }
 
     fn sleep_for(&mut self, myself: &ActorRef<TimerMessage>, left: Duration) {

@@ -6,7 +6,8 @@
 use std::collections::{HashMap, HashSet, hash_map::Entry};
 
 use bytes::Bytes;
-use quorus_engine::{Event, EventKind, RunInfo, RunUid, fold};
+use quorus_engine::{Event, EventKind, RunInfo, RunUid, Timestamp, fold};
+use quorus_mutants::{Mutant, active};
 use quorus_proto::log;
 use quorus_raft::disk::{Batch, Table};
 
@@ -135,7 +136,8 @@ impl<'a> Overlay<'a> {
         self.ids.insert(key, Some(uid));
         write_info(self.store.group(), info, self.batch);
         let RunInfo { namespace, run_id, request_id, .. } = info;
-        self.requests.remember(self.store, &NewRequest { namespace, run_id, request_id, uid, time: events[0].time })?;
+        let time = if active(Mutant::ReplicaDivergence) { own_time(events[0].time) } else { events[0].time };
+        self.requests.remember(self.store, &NewRequest { namespace, run_id, request_id, uid, time })?;
         self.runs.insert(uid, Some(RunSlot::new(info)));
         self.fold_events(uid, decision, &events)?;
         Ok(BatchAnswer::Applied)
@@ -205,6 +207,12 @@ impl<'a> Overlay<'a> {
         };
         Ok(slot.as_ref())
     }
+}
+
+/// A time that each replica takes from its own clock. Only for [`Mutant::ReplicaDivergence`].
+fn own_time(recorded: Timestamp) -> Timestamp {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    Timestamp(recorded.0 + i64::from(since.subsec_nanos()))
 }
 
 fn decode(events: &[Bytes]) -> Result<Vec<Event>, StoreError> {

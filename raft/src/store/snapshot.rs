@@ -11,6 +11,7 @@ use std::{io, ops::ControlFlow};
 use bytes::{BufMut, Bytes, BytesMut};
 use openraft::RaftSnapshotBuilder;
 use parking_lot::Mutex;
+use quorus_mutants::{Mutant, active};
 use tokio::sync::OwnedMutexGuard;
 
 use super::StoreError;
@@ -135,7 +136,12 @@ impl RaftSnapshotBuilder<Types> for SnapshotBuilder {
 pub(crate) fn stage_chunk(group: GroupId, disk: &dyn Disk, chunk: Bytes) -> Result<(), StoreError> {
     let prefix = keys::staging(group).to_be_bytes();
     let mut batch = Batch::new();
+    let mut left = if active(Mutant::TornSnapshot) { rows_in(chunk.clone())?.saturating_sub(1) } else { usize::MAX };
     read_chunk(chunk, |key, value| {
+        if left == 0 {
+            return;
+        }
+        left -= 1;
         let mut staged = BytesMut::with_capacity(4 + key.len());
         staged.put_slice(&prefix);
         staged.put_slice(&key);
@@ -143,6 +149,13 @@ pub(crate) fn stage_chunk(group: GroupId, disk: &dyn Disk, chunk: Bytes) -> Resu
     })?;
     disk.write(batch, Durability::Buffered)?;
     Ok(())
+}
+
+/// Only for [`Mutant::TornSnapshot`].
+fn rows_in(chunk: Bytes) -> Result<usize, StoreError> {
+    let mut rows = 0;
+    read_chunk(chunk, |_, _| rows += 1)?;
+    Ok(rows)
 }
 
 /// Removes whatever is staged.

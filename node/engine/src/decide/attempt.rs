@@ -10,6 +10,8 @@
 //!
 //! Whether it leaves the step in doubt is decided where it is recorded, in fold. What was asked to stop is not tried again.
 
+use quorus_mutants::{Mutant, active};
+
 use super::schedule::FirstTime;
 use super::{Decider, End, backoff, reserved};
 use crate::run::{Instance, States};
@@ -63,9 +65,11 @@ impl<'d> Decider<'_, 'd, '_> {
             Outcome::Succeeded(output) => Next::Succeed(output.clone()),
             Outcome::Failed(failure) | Outcome::TimedOut(failure) => {
                 let failures = state.failures + 1;
-                let retry = is_retryable(&task.retry, failure) && failures < task.retry.max_attempts;
+                let most = task.retry.max_attempts.saturating_add(u32::from(active(Mutant::OneRetryTooMany)));
+                let retry = is_retryable(&task.retry, failure) && failures < most;
                 match (retry, stopping) {
                     (true, true) => Next::Cancel(Some(failure.clone())),
+                    (true, false) if active(Mutant::NoBackoff) => Next::Retry(Millis(0)),
                     (true, false) => {
                         let delay = self.delay(instance, &task.retry, state, failures);
                         Next::Retry(failure.retry_after.map_or(delay, |after| delay.max(after)))

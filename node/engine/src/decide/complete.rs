@@ -1,5 +1,7 @@
 //! Complete: a worker reports how its attempt ended.
 
+use quorus_mutants::{Mutant, active};
+
 use super::{Decider, reserved};
 use crate::{AttemptRef, Failure, Outcome, Payload, Rejection, failure_type};
 
@@ -12,8 +14,25 @@ pub(super) fn complete(decider: &mut Decider<'_, '_, '_>, attempt: &AttemptRef, 
             decider.settle();
             Ok(())
         }
-        Err(_) if is_recorded(decider, attempt, &outcome) => Ok(()),
+        Err(_) if is_recorded(decider, attempt, &outcome) => {
+            if active(Mutant::NonIdempotentCompletion) && decider.alive().is_ok() {
+                decider.record_again(attempt, outcome)?;
+            }
+            Ok(())
+        }
         Err(rejection) => Err(rejection),
+    }
+}
+
+impl Decider<'_, '_, '_> {
+    /// Only for [`Mutant::NonIdempotentCompletion`].
+    fn record_again(&mut self, attempt: &AttemptRef, outcome: Outcome) -> Result<(), Rejection> {
+        let instance = self.instance(&attempt.step)?;
+        if let Some(state) = self.draft.step(&attempt.step).cloned() {
+            self.end_attempt(&instance, &state, outcome);
+            self.settle();
+        }
+        Ok(())
     }
 }
 
@@ -34,6 +53,7 @@ fn within_bounds(outcome: &Outcome) -> Outcome {
         ..*failure
     };
     match outcome {
+        Outcome::Succeeded(_) if active(Mutant::LostOutput) => Outcome::Succeeded(None),
         Outcome::Succeeded(Some(output)) if !fits(output) => {
             let message = format!("the output has {} bytes, more than {}", output.data.len(), Payload::BYTES_MAX);
             Outcome::Failed(Failure { non_retryable: true, ..reserved(failure_type::OUTPUT_TOO_LARGE, message) })

@@ -1,5 +1,7 @@
 //! Ends a step: one place that records it, with whether something may have to undo it, and what its failure means for its scope.
 
+use quorus_mutants::{Mutant, active};
+
 use super::Decider;
 use crate::run::{Instance, States};
 use crate::{EventKind, Failure, Payload, PlannedKind, Role, SkipCause, StepStatus};
@@ -62,7 +64,7 @@ impl<'d> Decider<'_, 'd, '_> {
         if self.draft.is_undone(&instance.id, state) {
             return false;
         }
-        let done = status == StepStatus::Succeeded || state.in_doubt;
+        let done = status == StepStatus::Succeeded || state.in_doubt || active(Mutant::CompensatesUnfinished);
         match &instance.step.kind {
             PlannedKind::Group(_) | PlannedKind::ForEach(_) | PlannedKind::Repeat(_) => {
                 if instance.item.is_none() && instance.step.compensation.is_some() {

@@ -1,5 +1,7 @@
 //! Puts a task before a worker: leases it at once if one has room, else queues it.
 
+use quorus_mutants::{Mutant, active};
+
 use super::Decider;
 use crate::run::{Instance, States};
 use crate::{EventKind, Payload, PlannedPool, PlannedTask, Timestamp, Token, WorkerId};
@@ -33,10 +35,13 @@ impl<'d> Decider<'_, 'd, '_> {
     pub(super) fn lease(&mut self, instance: &Instance<'d>, task: &PlannedTask, worker: &WorkerId, first: FirstTime) {
         let (queue, _) = self.queue(instance, task);
         let attempt = self.draft.current(instance).map_or(0, |state| state.attempt) + 1;
+        let token = Token(self.draft.head().seq + 1);
+        let last = self.draft.current(instance).and_then(|state| state.outcomes.last()).filter(|_| active(Mutant::RetryReusesAttempt));
+        let (attempt, token) = last.map_or((attempt, token), |last| (last.attempt, last.token));
         self.push(EventKind::StepLeased {
             step: instance.id.clone(),
             attempt,
-            token: Token(self.draft.head().seq + 1),
+            token,
             worker: worker.clone(),
             queue: queue.to_owned(),
             priority: task.priority,

@@ -3,6 +3,7 @@
 use std::ops::Bound;
 use std::sync::Arc;
 
+use quorus_mutants::{Mutant, active};
 use serde_json::{Value, json};
 
 use super::Decider;
@@ -17,7 +18,7 @@ pub(super) fn signal(
     payload: Option<&Payload>,
     principal: &Principal,
 ) -> Result<(), Rejection> {
-    if decider.draft.index.signal_ids.contains(&id.to_owned()) {
+    if decider.draft.index.signal_ids.contains(&id.to_owned()) && !active(Mutant::DoubledSignal) {
         return Ok(());
     }
     decider.alive()?;
@@ -28,6 +29,9 @@ pub(super) fn signal(
     if decider.draft.head().signals_unread >= SIGNALS_UNREAD_MAX {
         return Err(Rejection::TooManySignals);
     }
+    if active(Mutant::LostSignal) && !decider.is_awaited(name) {
+        return Ok(());
+    }
     let (name_of, id, payload) = (name.to_owned(), id.to_owned(), payload.cloned());
     decider.push(EventKind::SignalReceived { name: name_of, id, payload, principal: principal.clone() });
     let key = SignalKey { name: name.into(), seq: decider.draft.head().seq };
@@ -37,6 +41,12 @@ pub(super) fn signal(
 }
 
 impl<'d> Decider<'_, 'd, '_> {
+    /// Only for [`Mutant::LostSignal`].
+    fn is_awaited(&self, name: &str) -> bool {
+        let first = (name.to_owned(), 0, "".into());
+        self.draft.index.awaiting.from(Bound::Included(&first)).next().is_some_and(|((of, ..), ())| of == name)
+    }
+
     /// The first step in plan order that waits for the signal and whose `match` it meets takes it.
     fn offer(&mut self, key: &SignalKey) {
         let first = (key.name.to_string(), 0, "".into());

@@ -1,6 +1,8 @@
 //! Undoes what was done in a scope: completed and doubtful steps, the last end first, one after another. A container that has ended is one
 //! entry at its end, and is undone from the inside unless it has a compensation of its own.
 
+use quorus_mutants::{Mutant, active};
+
 use super::Decider;
 use crate::run::{Instance, ScopeId, States, entry_at};
 use crate::{AttentionCause, EventKind, Failure, Phase, PlannedKind, RunStatus, StepId, StepStatus};
@@ -35,8 +37,14 @@ impl<'d> Decider<'_, 'd, '_> {
             Some((PlannedKind::ForEach(items), None)) => items.compensate_parallel.max(1),
             _ => 1,
         };
-        let last: Vec<u32> = self.draft.index.undo_in(scope).take(at_a_time as usize).collect();
-        if last.is_empty() {
+        let last: Vec<u32> = if active(Mutant::ForwardCompensation) {
+            let ends: Vec<u32> = self.draft.index.undo_in(scope).collect();
+            ends.into_iter().rev().take(at_a_time as usize).collect()
+        } else {
+            self.draft.index.undo_in(scope).take(at_a_time as usize).collect()
+        };
+        let is_last = || self.draft.index.undo_in(scope).nth(1).is_none();
+        if last.is_empty() || active(Mutant::SkippedCompensation) && is_last() {
             return self.undone(scope);
         }
         for position in last {

@@ -7,6 +7,8 @@
 
 use std::ops::Bound;
 
+use quorus_mutants::{Mutant, active};
+
 use super::instance::{self, Instance, ScopeId};
 use super::layered::Layered;
 use super::states::States;
@@ -309,7 +311,8 @@ impl Index<'_> {
             return;
         }
         let missing = self.missing.get(place).copied().unwrap_or_else(|| needs(instance.step));
-        if !standing.started && missing == 0 && states.may_begin(instance) {
+        let have_ended = missing == 0 || active(Mutant::JoinTooEarly) && missing < needs(instance.step);
+        if !standing.started && have_ended && states.may_begin(instance) {
             self.ready.insert(place.clone(), ());
         } else {
             self.ready.remove(place);

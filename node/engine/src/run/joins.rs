@@ -1,5 +1,7 @@
 //! What the ends of a step's needs mean for it. That they have ended is counted elsewhere, see `index`.
 
+use quorus_mutants::{Mutant, active};
+
 use crate::{Accept, RunOn, SkipCause, StepState, StepStatus};
 
 /// What a step makes of its needs, all of which have ended.
@@ -30,6 +32,7 @@ pub(crate) fn verdict<'s>(run_on: RunOn, needs: impl Iterator<Item = (Accept, &'
 
 fn is_accepted(accept: Accept, need: &StepState) -> bool {
     match (need.status, need.skip) {
+        (status, _) if active(Mutant::JoinTooEarly) && !status.is_final() => true,
         (StepStatus::Succeeded, _) => accept.succeeded,
         (StepStatus::Failed, _) => accept.failed && need.handled,
         (StepStatus::Skipped, Some(SkipCause::If | SkipCause::Operator) | None) => accept.skipped,
