@@ -9,7 +9,7 @@ use std::{
 
 use clap::Parser;
 
-use crate::record::folder::Folder;
+use crate::{check::recheck, record::folder::Folder};
 
 /// Nothing was proven.
 const UNKNOWN: u8 = 2;
@@ -29,16 +29,27 @@ enum Verb {
         /// The folder
         dir: PathBuf,
     },
+    /// Judges a results folder again: a verdict per invariant, with counterexamples; writes results.json
+    Recheck(recheck::Args),
 }
 
 /// Runs the program.
 pub fn main() -> ExitCode {
-    let done = match Arguments::parse().verb {
-        Verb::Show { dir } => show(&dir),
-    };
+    let done = execute(Arguments::parse().verb);
     done.unwrap_or_else(|error: anyhow::Error| {
         anstream::eprintln!("error: {error:#}");
         ExitCode::from(UNKNOWN)
+    })
+}
+
+/// Runs a verb on a runtime of its own.
+fn execute(verb: Verb) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        match verb {
+            Verb::Show { dir } => show(&dir),
+            Verb::Recheck(args) => recheck::run(args).await,
+        }
     })
 }
 

@@ -4,6 +4,7 @@
 //! - [`workers`]: workers as real processes, each with a ledger of what it really did.
 //! - [`record`]: what an experiment leaves behind: operations, ledgers, faults, replicas.
 //! - [`audit`]: joins what the cluster says with what the ledgers say: what was lost, orphaned, duplicated.
+//! - [`check`]: judges what an experiment left behind: one file per invariant, verdicts with counterexamples.
 //! - [`probe`]: measures for how long a small request could not be completed.
 //! - [`demo`]: a story made from these, for people: `make demo`.
 //!
@@ -12,6 +13,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod audit;
+pub mod check;
 pub mod cli;
 pub mod cluster;
 pub mod demo;
