@@ -5,6 +5,7 @@
 //! - [`record`]: what an experiment leaves behind: operations, ledgers, faults, replicas.
 //! - [`mutants`]: bugs that are planted on purpose, and which invariant caught each.
 //! - [`audit`]: joins what the cluster says with what the ledgers say: what was lost, orphaned, duplicated.
+//! - [`check`]: judges what an experiment left behind: one file per invariant, verdicts with counterexamples.
 //! - [`probe`]: measures for how long a small request could not be completed.
 //! - [`sim`]: whole clusters in a deterministic simulation, one run per seed.
 //! - [`demo`]: a story made from these, for people: `make demo`.
@@ -14,6 +15,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod audit;
+pub mod check;
 pub mod cli;
 pub mod cluster;
 pub mod demo;

@@ -22,6 +22,9 @@ pub struct StepShape {
     pub step: String,
     /// `task`, `wait`, `signal`, `workflow`, ...
     pub kind: String,
+    /// Path of the group that it is in: unlike items, groups don't show in the paths of their steps. Empty if it is in none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub within: String,
     /// Paths of the steps that must have ended before it begins: siblings that it needs, nothing else.
     pub needs: Vec<String>,
     /// True if it has a compensation.
