@@ -9,7 +9,7 @@ use std::{
 
 use clap::Parser;
 
-use crate::record::folder::Folder;
+use crate::{record::folder::Folder, workload};
 
 /// Nothing was proven.
 const UNKNOWN: u8 = 2;
@@ -29,17 +29,28 @@ enum Verb {
         /// The folder
         dir: PathBuf,
     },
+    /// Drives a running cluster with random workflows, and writes down what came out
+    Workload(workload::verb::Args),
+    /// Executes the tasks of a workload, and writes down what it really does
+    Worker(workload::worker::Args),
 }
 
 /// Runs the program.
 pub fn main() -> ExitCode {
     let done = match Arguments::parse().verb {
         Verb::Show { dir } => show(&dir),
+        Verb::Workload(args) => block_on(workload::verb::run(args)),
+        Verb::Worker(args) => block_on(workload::worker::run(args)),
     };
     done.unwrap_or_else(|error: anyhow::Error| {
         anstream::eprintln!("error: {error:#}");
         ExitCode::from(UNKNOWN)
     })
+}
+
+/// Runs a verb that waits for things.
+fn block_on(work: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(work)
 }
 
 fn show(dir: &Path) -> anyhow::Result<ExitCode> {

@@ -2,6 +2,7 @@
 //!
 //! - [`process`] and [`cluster`]: nodes as real processes with their own folders, killed and started again at will.
 //! - [`workers`]: workers as real processes, each with a ledger of what it really did.
+//! - [`workload`]: random workflows with what must come out of them, the clients that drive them, and the workers that do them.
 //! - [`record`]: what an experiment leaves behind: operations, ledgers, faults, replicas.
 //! - [`audit`]: joins what the cluster says with what the ledgers say: what was lost, orphaned, duplicated.
 //! - [`probe`]: measures for how long a small request could not be completed.
@@ -19,3 +20,4 @@ pub mod probe;
 pub mod process;
 pub mod record;
 pub mod workers;
+pub mod workload;
