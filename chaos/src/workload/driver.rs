@@ -58,7 +58,7 @@ impl Default for Manner {
             load: Load::at_rate(10.0),
             patience: Patience::default(),
             run_patience: Duration::from_secs(300),
-            look_ms: (150, 900),
+            look_ms: (300, 1_500),
             readers: 2,
             stale: 0.1,
         }
@@ -379,7 +379,7 @@ async fn approve(shared: &Shared, client: &mut WireClient, run: &RunPlan, seen: 
 async fn read(shared: Arc<Shared>, number: u64, over: CancellationToken) {
     let mut client = shared.client("reader", number);
     loop {
-        let pause = Duration::from_millis(client.rng().between(20, 200));
+        let pause = Duration::from_millis(client.rng().between(50, 500));
         tokio::select! {
             biased;
             () = over.cancelled() => return,

@@ -199,12 +199,13 @@ fn read_ledger(path: &std::path::Path) -> anyhow::Result<Vec<LedgerEntry>> {
 
 fn report(args: &Args, evidence: &Evidence, compared: &verify::Compared) -> anyhow::Result<ExitCode> {
     anstream::println!(
-        "{} operations, {} lines of ledger; {} runs compared with what was foreseen ({} steps), {} set aside",
+        "{} operations, {} lines of ledger; {} runs compared with what was foreseen ({} steps), {} set aside, {} not ended",
         evidence.operations.len(),
         evidence.ledger.len(),
         compared.runs,
         compared.steps,
         compared.set_aside,
+        compared.unfinished,
     );
     for miss in &compared.misses {
         anstream::println!("not as foreseen: {miss}");
@@ -213,7 +214,7 @@ fn report(args: &Args, evidence: &Evidence, compared: &verify::Compared) -> anyh
         anstream::println!("the workload's own fault: {error}");
     }
     anstream::println!("results: {}", args.results.display());
-    Ok(match (compared.misses.is_empty(), evidence.harness_errors.is_empty() && compared.runs > 0) {
+    Ok(match (compared.misses.is_empty(), evidence.harness_errors.is_empty() && compared.unfinished == 0 && compared.runs > 0) {
         (false, _) => ExitCode::from(1),
         (true, false) => ExitCode::from(2),
         (true, true) => ExitCode::SUCCESS,

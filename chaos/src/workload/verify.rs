@@ -1,6 +1,9 @@
 //! Compares what runs came to with what was foreseen: the first look at a workload's results. The checkers look again, with all the evidence.
 
-use quorus_client::v1::{Run, StepState};
+use quorus_client::{
+    is_final,
+    v1::{Run, RunStatus, StepState},
+};
 
 use super::{
     driver::Outcome,
@@ -18,6 +21,8 @@ pub struct Compared {
     pub steps: u64,
     /// Runs that were cancelled or terminated, or not accepted.
     pub set_aside: u64,
+    /// Runs that had not ended when they were last seen: nothing is known of them.
+    pub unfinished: u64,
     /// What differs, a sentence each.
     pub misses: Vec<String>,
 }
@@ -29,6 +34,7 @@ pub fn against_predictions(catalogue: &Catalogue, runs: &[RunPlan], outcome: &Ou
         let stopped = plan.acts.iter().any(|(_, act)| matches!(act, Act::Cancel | Act::Terminate));
         let prediction = catalogue.get(&plan.workflow).and_then(|planned| planned.predictions.get(usize::try_from(plan.variant).ok()?));
         match (outcome.runs.get(&plan.run_id), prediction) {
+            (Some(run), _) if !is_final(run.status()) && run.status() != RunStatus::NeedsAttention => compared.unfinished += 1,
             (Some(run), Some(prediction)) if !stopped => {
                 compared.runs += 1;
                 compared.steps += compare(run, prediction, &mut compared.misses);
