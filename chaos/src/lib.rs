@@ -2,6 +2,7 @@
 //!
 //! - [`process`] and [`cluster`]: nodes as real processes with their own folders, killed and started again at will.
 //! - [`workers`]: workers as real processes, each with a ledger of what it really did.
+//! - [`workload`]: random workflows with what must come out of them, the clients that drive them, and the workers that do them.
 //! - [`record`]: what an experiment leaves behind: operations, ledgers, faults, replicas.
 //! - [`mutants`]: bugs that are planted on purpose, and which invariant caught each.
 //! - [`audit`]: joins what the cluster says with what the ledgers say: what was lost, orphaned, duplicated.
@@ -25,3 +26,4 @@ pub mod process;
 pub mod record;
 pub mod sim;
 pub mod workers;
+pub mod workload;

@@ -260,8 +260,10 @@ impl Leases {
         if !self.beats.contains_key(&ack.id) {
             return actions;
         }
-        // A node that answers this one is not silent, whatever became of older ones; their leases have been asked about again.
-        self.beats.retain(|id, beat| *id >= ack.id || beat.answered);
+        // A node that answers this one is not silent, whatever became of older ones; their leases have been asked about again. Not so the checkpoints
+        // that went along with them: each is acknowledged after its commit, which may take longer than the answer to a newer heartbeat.
+        self.beats.retain(|id, beat| *id >= ack.id || beat.answered || !beat.checkpoints.is_empty());
+        self.beats.range_mut(..ack.id).for_each(|(_, beat)| beat.answered = true);
         let Some(beat) = self.beats.get_mut(&ack.id) else { return actions };
         beat.answered = true;
         for lease in ack.renewed {
@@ -384,11 +386,13 @@ impl Leases {
 
     /// A heartbeat about everything if the regular time has come, else about what is urgent.
     fn heartbeat(&mut self, now: Moment) -> Option<Action> {
-        // What went along with a heartbeat that nobody answered goes along again.
+        // A checkpoint that went along with a heartbeat and was not acknowledged since goes along again.
         let after = self.ask_again_after();
-        let unanswered = self.beats.values().filter(|beat| !beat.answered && beat.sent_at + after <= now);
-        for lease in unanswered.flat_map(|beat| beat.checkpoints.keys()) {
-            if let Some(held) = self.held.get_mut(lease) {
+        let earlier = self.beats.values().filter(|beat| beat.sent_at + after <= now);
+        for (lease, number) in earlier.flat_map(|beat| &beat.checkpoints) {
+            if let Some(held) = self.held.get_mut(lease)
+                && held.checkpoint.as_ref().is_some_and(|(pending, _)| pending == number)
+            {
                 held.checkpoint_sent = false;
             }
         }

@@ -241,6 +241,32 @@ fn a_checkpoint_goes_out_at_once_and_is_committed_by_the_acknowledgement() {
 }
 
 #[test]
+fn a_checkpoint_is_committed_also_when_a_newer_heartbeat_is_answered_first() {
+    let mut leases = connected();
+    leases.task(s(0), task("a"));
+    leases.task(s(0), task("b"));
+    let payload = Payload { data: Bytes::from_static(b"1"), encoding: String::new() };
+    let of_a = beat(&leases.checkpoint(s(1), &lease("a"), 1, payload.clone())).id;
+    let of_b = beat(&leases.checkpoint(s(1), &lease("b"), 1, payload)).id;
+    assert_eq!(leases.heartbeat_ack(s(1), ack(of_b, &["a", "b"], &[])), [Action::Committed { lease: lease("b"), number: 1 }]);
+    assert_eq!(leases.heartbeat_ack(s(2), ack(of_a, &["a"], &[])), [Action::Committed { lease: lease("a"), number: 1 }]);
+}
+
+#[test]
+fn a_checkpoint_whose_heartbeat_was_overtaken_and_got_lost_is_sent_again() {
+    let mut leases = connected();
+    leases.task(s(0), task("a"));
+    leases.task(s(0), task("b"));
+    let payload = Payload { data: Bytes::from_static(b"1"), encoding: String::new() };
+    leases.checkpoint(s(1), &lease("a"), 1, payload.clone());
+    let newer = beat(&leases.checkpoint(s(1), &lease("b"), 1, payload.clone())).id;
+    leases.heartbeat_ack(s(1), ack(newer, &["a", "b"], &[]));
+    let again = leases.tick(s(10));
+    let sent: Vec<_> = beat(&again).progress.iter().map(|progress| (progress.lease.clone(), progress.checkpoint.clone())).collect();
+    assert_eq!(sent, [(lease("a"), Some(payload))]);
+}
+
+#[test]
 fn a_checkpoint_that_was_not_acknowledged_is_repeated_on_the_next_session() {
     let mut leases = connected();
     leases.task(s(0), task("a"));
