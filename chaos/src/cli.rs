@@ -29,12 +29,22 @@ enum Verb {
         /// The folder
         dir: PathBuf,
     },
+    /// Breaks the disk of a node: power, space, speed, bits
+    #[cfg(target_os = "linux")]
+    Disk(crate::disk::verb::DiskArgs),
+    /// Sets the clock of a node
+    #[cfg(target_os = "linux")]
+    Clock(crate::disk::verb::ClockArgs),
 }
 
 /// Runs the program.
 pub fn main() -> ExitCode {
     let done = match Arguments::parse().verb {
         Verb::Show { dir } => show(&dir),
+        #[cfg(target_os = "linux")]
+        Verb::Disk(args) => crate::disk::verb::disk(&args),
+        #[cfg(target_os = "linux")]
+        Verb::Clock(args) => crate::disk::verb::clock(&args),
     };
     done.unwrap_or_else(|error: anyhow::Error| {
         anstream::eprintln!("error: {error:#}");
