@@ -132,6 +132,8 @@ struct Trial<'a> {
     cluster: Cluster,
     chance: Chance,
     load: Load,
+    /// The node that serves with a damaged file. It stays the only one: a majority must be whole.
+    hurt: Option<u64>,
 }
 
 #[derive(Clone, Default)]
@@ -158,7 +160,7 @@ impl Trial<'_> {
         client.apply_workflow(v1::ApplyWorkflowRequest { definition: Some(Definition::Source(source)), ..Default::default() }).await?;
         let load = Load::default();
         let starters: Vec<_> = (0..4).map(|one| tokio::spawn(load.clone().start_runs(client.clone(), one))).collect();
-        let mut trial = Trial { args, folder, cluster, chance: Chance::new(args.seed), load: load.clone() };
+        let mut trial = Trial { args, folder, cluster, chance: Chance::new(args.seed), load: load.clone(), hurt: None };
         let mut ended = Ok(());
         for round in 1..=args.rounds {
             sleep(BETWEEN).await;
@@ -202,7 +204,8 @@ impl Trial<'_> {
     }
 
     async fn round(&mut self, round: u32) -> anyhow::Result<()> {
-        let node = self.chance.below(NODES) + 1;
+        let chosen = self.chance.below(NODES) + 1;
+        let node = self.hurt.unwrap_or(chosen);
         let before = self.load.counts();
         let note = match self.args.kind {
             Kind::PowerOne => self.lose_power(vec![node]).await?,
@@ -296,12 +299,17 @@ impl Trial<'_> {
         self.cluster.wait_ready(PATIENCE).await?;
         // Long enough for leaderships to come back to it.
         sleep(Duration::from_secs(8)).await;
+        let before = self.led_by(node).await?;
         clock::set(&file, self.args.ms)?;
         sleep(Duration::from_secs(self.args.hold)).await;
-        let client = Client::with_endpoints(self.cluster.endpoints())?;
-        let led = client.cluster_status().await?.shards.iter().filter(|shard| shard.leader_node == node).count();
+        let after = self.led_by(node).await?;
         clock::set(&file, 0)?;
-        Ok(format!("led {led} shards after {} s with a clock {} ms off", self.args.hold, self.args.ms))
+        Ok(format!("led {before} shards, and {after} after {} s with a clock {} ms off", self.args.hold, self.args.ms))
+    }
+
+    async fn led_by(&self, node: u64) -> anyhow::Result<usize> {
+        let client = Client::with_endpoints(self.cluster.endpoints())?;
+        Ok(client.cluster_status().await?.shards.iter().filter(|shard| shard.leader_node == node).count())
     }
 
     async fn flip(&mut self, node: u64, round: u32) -> anyhow::Result<String> {
@@ -312,6 +320,9 @@ impl Trial<'_> {
         self.cluster.kill(node).await?;
         let data = self.folder.join(format!("node-{node}"));
         let whole = self.folder.join("whole");
+        if whole.exists() {
+            fs::remove_dir_all(&whole)?;
+        }
         copy(&data, &whole)?;
         let others: Vec<PathBuf> = (1..=NODES).filter(|id| *id != node).map(|id| self.folder.join(format!("node-{id}"))).collect();
         let damaged = match flip::damage(&data, &others, kind, damage, self.chance.next()) {
@@ -327,19 +338,24 @@ impl Trial<'_> {
         let what = format!("{kind:?} {damage:?} at {} of {}", damaged.offset, damaged.size);
         let alive = self.cluster.is_alive(node);
         let why = last_error(&self.cluster.log_of(node));
+        if came_up.is_ok() && alive {
+            // What it acknowledged since must not be taken back: it goes on as it is.
+            self.hurt = Some(node);
+            return Ok(format!("{what}: it served"));
+        }
         let _ = self.cluster.kill(node).await;
-        // The whole folder is put back: the node is then merely behind.
-        fs::read_dir(&data)?.flatten().try_for_each(|entry| {
-            if entry.path().is_dir() { fs::remove_dir_all(entry.path()) } else { fs::remove_file(entry.path()) }
-        })?;
+        if came_up.is_ok() {
+            self.cluster.start_node(node)?;
+            self.cluster.wait_ready(PATIENCE).await.with_context(|| format!("{what}: it served, then stopped for good: {why}"))?;
+            return Ok(format!("{what}: it served, then stopped: {why}"));
+        }
+        // It promised nothing since, so the whole folder may be put back: the node is then merely behind.
+        fs::read_dir(&data)?
+            .flatten()
+            .try_for_each(|entry| if entry.path().is_dir() { fs::remove_dir_all(entry.path()) } else { fs::remove_file(entry.path()) })?;
         copy(&whole, &data)?;
-        fs::remove_dir_all(&whole)?;
         self.cluster.start_node(node)?;
-        Ok(match (came_up, alive) {
-            (Ok(()), true) => format!("{what}: it served"),
-            (Ok(()), false) => format!("{what}: it served, then stopped: {why}"),
-            (Err(_), _) => format!("{what}: it refused: {why}"),
-        })
+        Ok(format!("{what}: it refused: {why}"))
     }
 }
 

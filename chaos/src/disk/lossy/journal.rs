@@ -49,13 +49,7 @@ impl Journal {
         let end = offset + data.len() as u64;
         let old = read_range(file, offset.min(size), end.min(size))?;
         file.write_all_at(data, offset)?;
-        self.push(Change {
-            at,
-            size_before: size,
-            durable: false,
-            doomed: false,
-            kind: Kind::Write { offset, old, new: data.to_vec() },
-        });
+        self.push(Change { at, size_before: size, durable: false, doomed: false, kind: Kind::Write { offset, old, new: data.to_vec() } });
         Ok(size.max(end))
     }
 

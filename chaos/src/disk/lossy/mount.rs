@@ -67,9 +67,9 @@ impl Mounted {
         let volume = Volume::open(backing).with_context(|| format!("opening the backing folder {}", backing.display()))?;
         let volume = Arc::new(Mutex::new(volume));
         let mut config = Config::default();
-        config.mount_options =
-            vec![MountOption::FSName("quorus-lossy".to_owned()), MountOption::DefaultPermissions, MountOption::NoAtime];
-        let session = fuser::spawn_mount(Kernel::new(volume.clone()), at, &config).with_context(|| format!("mounting at {}", at.display()))?;
+        config.mount_options = vec![MountOption::FSName("quorus-lossy".to_owned()), MountOption::DefaultPermissions, MountOption::NoAtime];
+        let session =
+            fuser::spawn_mount(Kernel::new(volume.clone()), at, &config).with_context(|| format!("mounting at {}", at.display()))?;
         Ok(Self { volume, session: Some(session), at: at.to_owned() })
     }
 

@@ -8,6 +8,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use quorus_raft::disk::{Batch, Disk as _, Durability, RocksDisk, RocksOptions, Table};
+
 use super::{
     control::Order,
     faults::Faults,
@@ -434,5 +436,34 @@ fn a_file_moved_between_folders_is_in_exactly_one_of_them() {
         volume.lose_power(Keep::Nothing, false, &mut Chance::new(1)).unwrap();
         let there = ["a", "b"].into_iter().filter(|name| folder.path().join("live").join(name).join("file").exists());
         assert_eq!(there.collect::<Vec<_>>(), [found_in], "synced: {synced:?}");
+    }
+}
+
+/// What a node's store holds under a key.
+fn stored(store: &RocksDisk, key: u32) -> Option<Vec<u8>> {
+    store.get(Table::Log, &key.to_be_bytes()).unwrap().map(|value| value.to_vec())
+}
+
+#[test]
+fn what_a_node_synced_is_found_from_its_first_start_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(disk) = mounted(folder.path()) else { return };
+    // The node makes its data folder by itself.
+    let path = disk.at.join("data").join("db");
+    for key in 0..5_u32 {
+        let store = RocksDisk::open(&path, &RocksOptions::default()).unwrap();
+        let found: Vec<bool> = (0..key).map(|key| stored(&store, key).is_some()).collect();
+        assert!(found.iter().all(|found| *found), "after {key} losses of power: {found:?}");
+        let mut batch = Batch::new();
+        batch.put(Table::Log, key.to_be_bytes().to_vec(), vec![1; 100_000]);
+        store.write(batch, Durability::Synced).unwrap();
+        let mut batch = Batch::new();
+        batch.put(Table::State, key.to_be_bytes().to_vec(), vec![2; 100_000]);
+        store.write(batch, Durability::Buffered).unwrap();
+        let answer = disk.mounted.follow(&Order::PowerLoss { keep: Keep::Nothing, torn: true, seed: u64::from(key), kill: None });
+        assert_eq!(answer.error, "");
+        // What it still wants to write fails.
+        drop(store);
+        disk.mounted.follow(&Order::PowerOn);
     }
 }

@@ -183,7 +183,12 @@ impl Volume {
     pub(super) fn list(&self, folder: u64) -> io::Result<Vec<(OsString, u64)>> {
         self.powered()?;
         let from = (folder, OsString::new());
-        Ok(self.tree.range(from..).take_while(|((parent, _), _)| *parent == folder).map(|((_, name), node)| (name.clone(), *node)).collect())
+        Ok(self
+            .tree
+            .range(from..)
+            .take_while(|((parent, _), _)| *parent == folder)
+            .map(|((_, name), node)| (name.clone(), *node))
+            .collect())
     }
 
     /// Bytes of all files.
