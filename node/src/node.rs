@@ -23,7 +23,8 @@ use crate::{
     balance,
     bootstrap::{self, BootstrapError},
     changes::Changes,
-    clock::{Clock, SystemClock},
+    clock::{self, Clock},
+    clock_bound::{self, ClockBound, SteadyClock},
     config::Config,
     dispatch::{Dispatcher, Times},
     executors::{self, ApiSignals, Reach, Services},
@@ -121,13 +122,15 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
     let path = config.node.data_dir.join("db");
     let data_error = |source| Error::DataFolder { path: path.clone(), source };
     let disk: Arc<dyn Disk> = Arc::new(RocksDisk::open(&path, &RocksOptions::default()).map_err(data_error)?);
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let steady = Arc::new(SteadyClock::new(clock::of_this_process()));
+    let clock: Arc<dyn Clock> = steady.clone();
     let mut identity = Identity::open(&*disk, config.node.id, || format!("{:032x}", clock.unique()))?;
 
     let addresses = addresses(&config);
     let nodes: BTreeSet<u64> = addresses.keys().copied().collect();
     let peers = Arc::new(Peers::new(Arc::new(StaticNet::new(addresses.clone()))));
-    let prober = Prober::new(identity.clone(), &config.advertise);
+    let clock_bound = ClockBound::new(steady, nodes.len(), CLOCK_OFFSET_MAX);
+    let prober = Prober::new(identity.clone(), &config.advertise, clock_bound.clone());
 
     let founders = Founders { config: &config, nodes: &nodes, peers: &peers };
     let cluster_id = match identity.cluster_id.clone() {
@@ -159,7 +162,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
     let logs =
         StepLogs::open(&config.node.data_dir).map_err(|source| Error::StepLogs { path: config.node.data_dir.join("logs"), source })?;
     let gateway = Gateway::start(config.node.id, &nodes, dispatcher.clone(), &peers, logs, &stop);
-    let liveness = Liveness::start(config.node.id, &cluster_id, &nodes, &peers, &stop);
+    let liveness = Liveness::start(config.node.id, &cluster_id, &nodes, &peers, &clock_bound, &stop);
     let plans = PlanCache::default();
     let boot_id = format!("{:032x}", clock.unique());
     let system = SystemStore::open(disk.clone())?;
@@ -231,6 +234,8 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
         () = shutdown.cancelled() => return Ok(()),
     };
     let (root, root_ended) = Actor::spawn(None, NodeSupervisor, context).await.map_err(|error| Error::Supervisor(error.to_string()))?;
+    // Before the shards: a node whose clock is wrong from the start leads none.
+    clock_bound::start(clock_bound, &readiness, host.clone(), liveness.clone(), root.clone(), config.node.id, &draining);
     for group in &groups {
         root.cast(NodeMessage::Opened(group.clone())).map_err(|error| Error::Supervisor(error.to_string()))?;
     }
