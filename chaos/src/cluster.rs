@@ -28,6 +28,8 @@ pub struct Cluster {
     program: PathBuf,
     folder: PathBuf,
     flags: Vec<String>,
+    /// Environment by node id.
+    variables: BTreeMap<u64, Vec<(String, String)>>,
     /// Ports for gRPC and HTTP by node id.
     ports: BTreeMap<u64, (u16, u16)>,
     alive: BTreeMap<u64, Process>,
@@ -39,8 +41,14 @@ impl Cluster {
         let ports = free_ports(usize::try_from(count)? * 2)?;
         let mut pairs = ports.chunks_exact(2);
         let ports = (1..=count).map_while(|id| Some((id, pairs.next().and_then(|pair| Some((*pair.first()?, *pair.get(1)?)))?))).collect();
-        let mut cluster =
-            Self { program: program.to_owned(), folder: folder.to_owned(), flags: flags.to_vec(), ports, alive: BTreeMap::new() };
+        let mut cluster = Self {
+            program: program.to_owned(),
+            folder: folder.to_owned(),
+            flags: flags.to_vec(),
+            variables: BTreeMap::new(),
+            ports,
+            alive: BTreeMap::new(),
+        };
         for id in 1..=count {
             cluster.start_node(id)?;
         }
@@ -58,11 +66,22 @@ impl Cluster {
             .args(["--listen", &format!("127.0.0.1:{grpc}"), "--http-listen", &format!("127.0.0.1:{http}")])
             .arg("--data-dir")
             .arg(self.folder.join(format!("node-{id}")))
-            .args(&self.flags);
+            .args(&self.flags)
+            .envs(self.variables.get(&id).into_iter().flatten().map(|(name, value)| (name, value)));
         let process = Process::start(&format!("node {id}"), command, &self.log_of(id))?;
         let pid = process.pid();
         self.alive.insert(id, process);
         Ok(pid)
+    }
+
+    /// Sets a variable of a node's environment, from its next start on.
+    pub fn set_variable(&mut self, id: u64, name: &str, value: &str) {
+        self.variables.entry(id).or_default().push((name.to_owned(), value.to_owned()));
+    }
+
+    /// Whether a node's process is there; false for one that ended by itself, too.
+    pub fn is_alive(&mut self, id: u64) -> bool {
+        self.alive.get_mut(&id).is_some_and(|process| process.must_live().is_ok())
     }
 
     /// Kills a node with signal 9.

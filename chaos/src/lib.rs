@@ -9,6 +9,7 @@
 //! - [`check`]: judges what an experiment left behind: one file per invariant, verdicts with counterexamples.
 //! - [`probe`]: measures for how long a small request could not be completed.
 //! - [`sim`]: whole clusters in a deterministic simulation, one run per seed.
+//! - [`disk`]: faults of disks and clocks.
 //! - [`demo`]: a story made from these, for people: `make demo`.
 //!
 //! Invariant: nothing here trusts a server's log. Evidence is what clients were told and what workers wrote down outside the system.
@@ -21,6 +22,7 @@ pub mod cli;
 pub mod cluster;
 pub mod demo;
 pub mod mutants;
+pub mod disk;
 pub mod probe;
 pub mod process;
 pub mod record;

@@ -36,7 +36,7 @@ async fn look(me: NodeId, host: &Host, system: &SystemStore, liveness: &Liveness
         let shard = *shard;
         let Some(preferred) = placement.replicas.values().next().map(|replica| replica.node).filter(|node| *node != me) else { continue };
         let Some(group) = host.group(shard).filter(|group| group.leadership().borrow().here) else { continue };
-        let steady = liveness.seen(preferred).is_some_and(|seen| seen.since.elapsed() >= STEADY_FOR);
+        let steady = liveness.seen(preferred).is_some_and(|seen| seen.since.elapsed() >= STEADY_FOR && !seen.clock_outside);
         if steady && ready(&group, preferred) {
             tracing::debug!(shard, node = preferred, "leadership goes to its preferred node");
             if let Err(error) = group.transfer_leader(preferred).await {
@@ -58,7 +58,8 @@ pub async fn give_all_away(me: NodeId, groups: Vec<Group>, liveness: &Liveness) 
 
 async fn give_away(me: NodeId, group: Arc<Group>, liveness: &Liveness) {
     let status = group.status();
-    let mut others: Vec<_> = status.replicas.iter().filter(|replica| replica.node != me && liveness.seen(replica.node).is_some()).collect();
+    let takes = |node| node != me && liveness.seen(node).is_some_and(|seen| !seen.clock_outside);
+    let mut others: Vec<_> = status.replicas.iter().filter(|replica| takes(replica.node)).collect();
     others.sort_by_key(|replica| replica.lag);
     let until = Instant::now() + ARRIVES_WITHIN;
     for replica in others {

@@ -8,6 +8,7 @@ pub mod bootstrap;
 pub mod changes;
 pub mod cli;
 pub mod clock;
+pub mod clock_bound;
 pub mod codec;
 pub mod config;
 pub mod connection;

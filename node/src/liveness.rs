@@ -1,4 +1,5 @@
-//! Which nodes answer: asked of each once a second. A hint for status and balancing, never for safety.
+//! Which nodes answer, and what time they have: asked of each once a second. A hint for status and balancing; what it says about clocks goes to
+//! [`ClockBound`], which knows what may be concluded from it.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -7,10 +8,13 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use quorus_proto::peer::{ProbeRequest, node_service_client::NodeServiceClient};
+use quorus_engine::Timestamp;
+use quorus_proto::peer::{ProbeRequest, ProbeResponse, node_service_client::NodeServiceClient};
 use quorus_raft::Peers;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+
+use crate::clock_bound::ClockBound;
 
 /// How often a node is asked.
 const PROBE_EVERY: Duration = Duration::from_secs(1);
@@ -30,20 +34,34 @@ pub struct Seen {
     pub since: Instant,
     /// Its version.
     pub version: String,
+    /// It says that its clock is too far from a majority's: it is no place for a leadership.
+    pub clock_outside: bool,
 }
 
 impl Liveness {
     /// Asks the other nodes until `stop`.
-    pub fn start(node_id: u64, cluster_id: &str, nodes: &BTreeSet<u64>, peers: &Arc<Peers>, stop: &CancellationToken) -> Self {
+    pub fn start(
+        node_id: u64,
+        cluster_id: &str,
+        nodes: &BTreeSet<u64>,
+        peers: &Arc<Peers>,
+        clock: &ClockBound,
+        stop: &CancellationToken,
+    ) -> Self {
         let liveness = Self::default();
         for node in nodes.iter().copied().filter(|node| *node != node_id) {
-            let (liveness, peers, stop) = (liveness.clone(), peers.clone(), stop.clone());
+            let (liveness, peers, clock, stop) = (liveness.clone(), peers.clone(), clock.clone(), stop.clone());
             let request = ProbeRequest { node_id, cluster_id: cluster_id.to_owned() };
             tokio::spawn(async move {
                 stop.run_until_cancelled(async {
                     loop {
-                        let answer = tokio::time::timeout(PROBE_TIMEOUT, probe(&peers, node, request.clone())).await;
-                        liveness.note(node, answer.ok().flatten());
+                        let asked = clock.machine_now();
+                        let answer = tokio::time::timeout(PROBE_TIMEOUT, probe(&peers, node, request.clone())).await.ok().flatten();
+                        let says_time = answer.as_ref().map(|answer| answer.now_ms).filter(|now| *now != 0);
+                        if let Some(said) = says_time {
+                            clock.note(node, asked, Timestamp(said), clock.machine_now());
+                        }
+                        liveness.note(node, answer);
                         tokio::time::sleep(PROBE_EVERY).await;
                     }
                 })
@@ -58,10 +76,13 @@ impl Liveness {
         self.nodes.lock().get(&node).cloned()
     }
 
-    fn note(&self, node: u64, version: Option<String>) {
+    fn note(&self, node: u64, answer: Option<ProbeResponse>) {
         let mut nodes = self.nodes.lock();
-        match version {
-            Some(version) => nodes.entry(node).or_insert_with(|| Seen { since: Instant::now(), version: String::new() }).version = version,
+        match answer {
+            Some(ProbeResponse { version, clock_outside, .. }) => {
+                let since = nodes.get(&node).map_or_else(Instant::now, |seen| seen.since);
+                nodes.insert(node, Seen { since, version, clock_outside });
+            }
             None => {
                 nodes.remove(&node);
             }
@@ -69,7 +90,7 @@ impl Liveness {
     }
 }
 
-async fn probe(peers: &Peers, node: u64, request: ProbeRequest) -> Option<String> {
+async fn probe(peers: &Peers, node: u64, request: ProbeRequest) -> Option<ProbeResponse> {
     let mut client = NodeServiceClient::new(peers.channel(node).ok()?);
-    Some(client.probe(request).await.ok()?.into_inner().version)
+    Some(client.probe(request).await.ok()?.into_inner())
 }

@@ -23,6 +23,7 @@ use crate::{
     bootstrap::{self, BootstrapError},
     changes::Changes,
     clock::Clock,
+    clock_bound::{self, ClockBound, SteadyClock},
     config::Config,
     dispatch::{Dispatcher, Times},
     executors::{self, ApiSignals, Reach, Services},
@@ -126,11 +127,14 @@ pub async fn run_on(platform: Platform, config: Config, ready: Check, hooks: Hoo
     let stop = CancellationToken::new();
     let _guard = stop.clone().drop_guard();
     let Platform { disk, clock, net, listener, logs, replication } = platform;
+    let steady = Arc::new(SteadyClock::new(clock));
+    let clock: Arc<dyn Clock> = steady.clone();
     let mut identity = Identity::open(&*disk, config.node.id, || format!("{:032x}", clock.unique()))?;
 
     let nodes: BTreeSet<u64> = addresses(&config).into_keys().collect();
     let peers = Arc::new(Peers::new(net));
-    let prober = Prober::new(identity.clone(), &config.advertise);
+    let clock_bound = ClockBound::new(steady, nodes.len(), CLOCK_OFFSET_MAX);
+    let prober = Prober::new(identity.clone(), &config.advertise, clock_bound.clone());
 
     let founders = Founders { config: &config, nodes: &nodes, peers: &peers };
     let cluster_id = match identity.cluster_id.clone() {
@@ -160,7 +164,7 @@ pub async fn run_on(platform: Platform, config: Config, ready: Check, hooks: Hoo
     let dispatcher = Dispatcher::new(times, clock.clone(), led.clone());
     let changes = Changes::default();
     let gateway = Gateway::start(config.node.id, &nodes, dispatcher.clone(), &peers, logs, &stop);
-    let liveness = Liveness::start(config.node.id, &cluster_id, &nodes, &peers, &stop);
+    let liveness = Liveness::start(config.node.id, &cluster_id, &nodes, &peers, &clock_bound, &stop);
     let plans = PlanCache::default();
     let boot_id = format!("{:032x}", clock.unique());
     let system = SystemStore::open(disk.clone())?;
@@ -232,6 +236,8 @@ pub async fn run_on(platform: Platform, config: Config, ready: Check, hooks: Hoo
         () = shutdown.cancelled() => return Ok(()),
     };
     let (root, root_ended) = Actor::spawn(None, NodeSupervisor, context).await.map_err(|error| Error::Supervisor(error.to_string()))?;
+    // Before the shards: a node whose clock is wrong from the start leads none.
+    clock_bound::start(clock_bound, &readiness, host.clone(), liveness.clone(), root.clone(), config.node.id, &draining);
     for group in &groups {
         root.cast(NodeMessage::Opened(group.clone())).map_err(|error| Error::Supervisor(error.to_string()))?;
     }

@@ -13,7 +13,7 @@ use quorus_raft::{
 };
 
 use crate::{
-    clock::{Clock, SystemClock},
+    clock::{self, Clock},
     config::Config,
     connection::{Listen, TcpListener},
     gateway::StepLogs,
@@ -50,7 +50,7 @@ impl Platform {
         let logs_error = |source| Error::StepLogs { path: config.node.data_dir.join("logs"), source };
         Ok(Self {
             disk: Arc::new(disk),
-            clock: Arc::new(SystemClock),
+            clock: clock::of_this_process(),
             net: Arc::new(StaticNet::new(addresses(config))),
             listener: Arc::new(TcpListener::new(listener)),
             logs: StepLogs::open(&config.node.data_dir).map_err(logs_error)?,

@@ -23,6 +23,8 @@ pub enum NodeMessage {
     Changed(GroupId, Leadership),
     /// Try again to lead a shard.
     Retry(GroupId),
+    /// This node's clock left the bound, or is back: while it is outside, no shard has actors here, whoever leads.
+    ClockOutside(bool),
 }
 
 /// The actor.
@@ -34,6 +36,7 @@ pub struct NodeState {
     groups: BTreeMap<GroupId, Group>,
     led: BTreeMap<GroupId, (u64, ActorRef<ShardMessage>)>,
     ticker: ActorId,
+    clock_outside: bool,
 }
 
 impl Actor for NodeSupervisor {
@@ -43,7 +46,7 @@ impl Actor for NodeSupervisor {
 
     async fn pre_start(&self, myself: ActorRef<NodeMessage>, context: Arc<LeaderContext>) -> Result<NodeState, ActorProcessingErr> {
         let (ticker, _) = Actor::spawn_linked(None, Ticker, context.dispatcher.clone(), myself.get_cell()).await?;
-        Ok(NodeState { context, groups: BTreeMap::new(), led: BTreeMap::new(), ticker: ticker.get_id() })
+        Ok(NodeState { context, groups: BTreeMap::new(), led: BTreeMap::new(), ticker: ticker.get_id(), clock_outside: false })
     }
 
     async fn handle(&self, myself: ActorRef<NodeMessage>, message: NodeMessage, state: &mut NodeState) -> Result<(), ActorProcessingErr> {
@@ -58,6 +61,14 @@ impl Actor for NodeSupervisor {
                 let Some(group) = state.groups.get(&shard) else { return Ok(()) };
                 let leadership = *group.leadership().borrow();
                 state.changed(&myself, shard, &leadership).await
+            }
+            NodeMessage::ClockOutside(outside) => {
+                state.clock_outside = outside;
+                let leaderships: Vec<_> = state.groups.iter().map(|(shard, group)| (*shard, *group.leadership().borrow())).collect();
+                for (shard, leadership) in leaderships {
+                    state.changed(&myself, shard, &leadership).await?;
+                }
+                Ok(())
             }
         }
     }
@@ -82,7 +93,8 @@ impl Actor for NodeSupervisor {
 
 impl NodeState {
     async fn changed(&mut self, myself: &ActorRef<NodeMessage>, shard: GroupId, leadership: &Leadership) -> Result<(), ActorProcessingErr> {
-        let stays = |term: u64| leadership.here && leadership.term == term;
+        let leads = leadership.here && !self.clock_outside;
+        let stays = |term: u64| leads && leadership.term == term;
         if self.led.get(&shard).is_some_and(|(term, _)| stays(*term)) {
             return Ok(());
         }
@@ -91,7 +103,7 @@ impl NodeState {
             self.context.dispatcher.abandon_shard(shard, term);
             supervisor.kill();
         }
-        let Some(group) = self.groups.get(&shard).filter(|_| leadership.here) else { return Ok(()) };
+        let Some(group) = self.groups.get(&shard).filter(|_| leads) else { return Ok(()) };
         let with = ShardArguments { shard, term: leadership.term, group: group.clone(), context: self.context.clone() };
         let (supervisor, _) = Actor::spawn_linked(None, ShardSupervisor, with, myself.get_cell()).await?;
         self.led.insert(shard, (leadership.term, supervisor));

@@ -9,20 +9,21 @@ use parking_lot::Mutex;
 use quorus_proto::peer::{ProbeRequest, ProbeResponse, node_service_server::NodeService};
 use tonic::{Request, Response, Status};
 
-use crate::identity::Identity;
+use crate::{clock_bound::ClockBound, identity::Identity};
 
 /// Answers probes. Cheap to clone.
 #[derive(Clone)]
 pub struct Prober {
     identity: Arc<Mutex<Identity>>,
     address: Arc<str>,
+    clock: ClockBound,
     draining: Arc<AtomicBool>,
 }
 
 impl Prober {
     /// Answers for a folder's identity.
-    pub fn new(identity: Identity, address: &str) -> Self {
-        Self { identity: Arc::new(Mutex::new(identity)), address: address.into(), draining: Arc::default() }
+    pub fn new(identity: Identity, address: &str, clock: ClockBound) -> Self {
+        Self { identity: Arc::new(Mutex::new(identity)), address: address.into(), clock, draining: Arc::default() }
     }
 
     /// The node is about to stop: to others it is as good as gone, so that they send no leaderships here.
@@ -49,6 +50,8 @@ impl NodeService for Prober {
             cluster_id: identity.cluster_id.unwrap_or_default(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             address: self.address.to_string(),
+            now_ms: self.clock.machine_now().0,
+            clock_outside: self.clock.outside().borrow().is_some(),
         }))
     }
 }

@@ -20,7 +20,7 @@ pub struct Text {
 }
 
 /// Environment names with the prefix that are not settings but known all the same.
-const OTHER_NAMES: &[&str] = &["QUORUS_CONFIG", "QUORUS_ENDPOINTS", "QUORUS_LOG"];
+const OTHER_NAMES: &[&str] = &["QUORUS_CONFIG", "QUORUS_ENDPOINTS", "QUORUS_GAME_DAY_CLOCK_FILE", "QUORUS_LOG"];
 
 /// Collects the environment's layer. Near misses of a setting's name become warnings, not errors: platforms put names of their own there.
 pub fn environment(variables: impl IntoIterator<Item = (String, String)>, warnings: &mut Vec<Problem>) -> Layer {

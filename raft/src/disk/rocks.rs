@@ -111,7 +111,7 @@ impl RocksDisk {
     /// [`DiskError::LostWrites`] if durable writes are missing, else what RocksDB says.
     pub fn open(path: impl AsRef<Path>, options: &RocksOptions) -> Result<Self, DiskError> {
         let path = path.as_ref();
-        std::fs::create_dir_all(path).map_err(|error| failed("make the data folder", &error))?;
+        make_folder(path).map_err(|error| failed("make the data folder", &error))?;
         let cache = Cache::new_hyper_clock_cache(options.block_cache_bytes, 0);
         let families = Table::ALL.map(|table| ColumnFamilyDescriptor::new(name(table), family_options(table, options, &cache)));
         let db = DB::open_cf_descriptors(&database_options(options), path, families).map_err(|error| failed("open", &error))?;
@@ -127,6 +127,21 @@ impl RocksDisk {
     fn family(&self, table: Table) -> Result<Arc<BoundColumnFamily<'_>>, DiskError> {
         family(&self.db, table)
     }
+}
+
+/// Makes the folder, and makes its name as durable as what will be in it: RocksDB syncs its own folder, but not the ones above. Without this, a loss of
+/// power soon after the first start could leave an empty data folder, as if the node had never promised anything.
+fn make_folder(path: &Path) -> std::io::Result<()> {
+    std::fs::create_dir_all(path)?;
+    for (above, folder) in path.ancestors().skip(1).take(2).enumerate() {
+        let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+        match File::open(folder).and_then(|opened| opened.sync_all()) {
+            // Further up, a folder that this user may not read was not made by this user either.
+            Err(error) if above > 0 && error.kind() == std::io::ErrorKind::PermissionDenied => {}
+            done => done?,
+        }
+    }
+    Ok(())
 }
 
 fn database_options(options: &RocksOptions) -> Options {
