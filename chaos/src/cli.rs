@@ -7,9 +7,10 @@ use std::{
     process::ExitCode,
 };
 
+use anyhow::Context as _;
 use clap::Parser;
 
-use crate::record::folder::Folder;
+use crate::{fault, record::folder::Folder, stage};
 
 /// Nothing was proven.
 const UNKNOWN: u8 = 2;
@@ -24,6 +25,12 @@ struct Arguments {
 
 #[derive(Debug, clap::Subcommand)]
 enum Verb {
+    Cluster(stage::command::Args),
+    Fault(fault::command::FaultArgs),
+    Heal(fault::command::HealArgs),
+    Probe(fault::command::ProbeArgs),
+    Nemesis(fault::command::NemesisArgs),
+    Gap(fault::gap::Args),
     /// Says what a results folder holds
     Show {
         /// The folder
@@ -34,12 +41,24 @@ enum Verb {
 /// Runs the program.
 pub fn main() -> ExitCode {
     let done = match Arguments::parse().verb {
+        Verb::Cluster(args) => block_on(stage::command::run(args)),
+        Verb::Fault(args) => block_on(fault::command::fault(args)),
+        Verb::Heal(args) => block_on(fault::command::heal(args)),
+        Verb::Probe(args) => block_on(fault::command::probe(args)),
+        Verb::Nemesis(args) => block_on(fault::command::nemesis(args)),
+        Verb::Gap(args) => block_on(fault::gap::run(args)),
         Verb::Show { dir } => show(&dir),
     };
     done.unwrap_or_else(|error: anyhow::Error| {
         anstream::eprintln!("error: {error:#}");
         ExitCode::from(UNKNOWN)
     })
+}
+
+/// One thread: the kernel ties the life of a process to the thread that started it, and this one lives as long as the program.
+fn block_on(verb: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting the runtime")?;
+    runtime.block_on(verb)
 }
 
 fn show(dir: &Path) -> anyhow::Result<ExitCode> {

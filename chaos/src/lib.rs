@@ -2,6 +2,7 @@
 //!
 //! - [`process`] and [`cluster`]: nodes as real processes with their own folders, killed and started again at will.
 //! - [`workers`]: workers as real processes, each with a ledger of what it really did.
+//! - [`stage`]: a cluster with a proxy on each link, owned by one process; [`fault`]: what can be done to it, and how it is undone.
 //! - [`record`]: what an experiment leaves behind: operations, ledgers, faults, replicas.
 //! - [`audit`]: joins what the cluster says with what the ledgers say: what was lost, orphaned, duplicated.
 //! - [`probe`]: measures for how long a small request could not be completed.
@@ -15,7 +16,9 @@ pub mod audit;
 pub mod cli;
 pub mod cluster;
 pub mod demo;
+pub mod fault;
 pub mod probe;
 pub mod process;
 pub mod record;
+pub mod stage;
 pub mod workers;

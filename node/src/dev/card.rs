@@ -45,7 +45,9 @@ pub(super) fn write(layout: &Layout, alive: &BTreeMap<u16, u32>, restart: bool) 
     });
     let card = Card { pid: std::process::id(), restart, nodes: nodes.collect() };
     let (path, next) = (layout.root.join(NAME), layout.root.join("dev.json.next"));
-    fs::write(&next, serde_json::to_vec_pretty(&card)?).and_then(|()| fs::rename(&next, &path)).with_context(|| format!("writing {}", path.display()))
+    fs::write(&next, serde_json::to_vec_pretty(&card)?)
+        .and_then(|()| fs::rename(&next, &path))
+        .with_context(|| format!("writing {}", path.display()))
 }
 
 /// Takes it away.
