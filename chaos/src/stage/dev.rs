@@ -3,16 +3,21 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use anyhow::{Context as _, bail};
 use serde::Deserialize;
+use tokio::time::{Instant, sleep};
 
 use super::card::NodeCard;
 use crate::process::{Signal, send};
 
 /// Name of the card that `quorusd dev` writes.
 const DEV_CARD: &str = "dev.json";
+/// How long a node may stay away; `quorusd dev --restart` takes two seconds.
+const BACK_WITHIN: Duration = Duration::from_secs(10);
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// The cluster.
 #[derive(Clone, Debug)]
@@ -67,6 +72,18 @@ impl Dev {
     pub fn pid_of(&self, id: u64) -> anyhow::Result<Option<u32>> {
         let node = self.card()?.nodes.into_iter().find(|node| node.id == id).with_context(|| format!("there is no node {id}"))?;
         Ok(node.pid)
+    }
+
+    /// Waits until a node that ended lives again: only then is its end undone.
+    pub async fn must_come_back(&self, id: u64) -> anyhow::Result<String> {
+        let deadline = Instant::now() + BACK_WITHIN;
+        while self.pid_of(id)?.is_none() {
+            if Instant::now() > deadline {
+                bail!("node {id} has not come back after {} s", BACK_WITHIN.as_secs());
+            }
+            sleep(LOOK_AGAIN).await;
+        }
+        Ok(String::new())
     }
 
     /// Fails if a node that ends would stay away.

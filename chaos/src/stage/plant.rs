@@ -76,9 +76,12 @@ impl Plant {
         }
     }
 
-    /// Makes sure that a node lives again, if it is ours; somebody else's starts by itself. Says what was seen.
+    /// Makes sure that a node lives again, if it is ours; somebody else's starts by itself, which is waited for. Says what was seen.
     pub async fn start(&mut self, id: u64) -> anyhow::Result<String> {
-        let Self::Stage(stage) = self else { return Ok(String::new()) };
+        let stage = match self {
+            Self::Stage(stage) => stage,
+            Self::Dev(dev) => return dev.must_come_back(id).await,
+        };
         let left = match stage.cluster.left(id).await {
             Some(true) => format!("node {id} had stopped in order"),
             Some(false) => format!("node {id} HAD NOT STOPPED IN ORDER"),
