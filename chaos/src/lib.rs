@@ -3,6 +3,7 @@
 //! - [`process`] and [`cluster`]: nodes as real processes with their own folders, killed and started again at will.
 //! - [`workers`]: workers as real processes, each with a ledger of what it really did.
 //! - [`workload`]: random workflows with what must come out of them, the clients that drive them, and the workers that do them.
+//! - [`stage`]: a cluster with a proxy on each link, owned by one process; [`fault`]: what can be done to it, and how it is undone.
 //! - [`record`]: what an experiment leaves behind: operations, ledgers, faults, replicas.
 //! - [`mutants`]: bugs that are planted on purpose, and which invariant caught each.
 //! - [`audit`]: joins what the cluster says with what the ledgers say: what was lost, orphaned, duplicated.
@@ -21,11 +22,13 @@ pub mod check;
 pub mod cli;
 pub mod cluster;
 pub mod demo;
-pub mod mutants;
 pub mod disk;
+pub mod fault;
+pub mod mutants;
 pub mod probe;
 pub mod process;
 pub mod record;
 pub mod sim;
+pub mod stage;
 pub mod workers;
 pub mod workload;

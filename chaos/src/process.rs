@@ -26,11 +26,19 @@ impl Programs {
     /// Takes the programs that were built beside this one, under names of its own in `folder`: a build in the meantime can't change them.
     pub fn borrow_into(folder: &Path) -> anyhow::Result<Self> {
         let this = std::env::current_exe().context("finding this program")?;
-        let built = this.parent().context("finding the folder of this program")?;
+        Self::borrow_from(this.parent().context("finding the folder of this program")?, folder)
+    }
+
+    /// The same with programs from another folder.
+    pub fn borrow_from(built: &Path, folder: &Path) -> anyhow::Result<Self> {
         let borrow = |name: &str| {
             let (from, to) = (built.join(name), folder.join(name));
             if !from.exists() {
                 bail!("{} is not built; run: cargo build --workspace --locked --bins", from.display());
+            }
+            // An older one, of an earlier life of the folder.
+            if to.exists() {
+                std::fs::remove_file(&to).with_context(|| format!("replacing {}", to.display()))?;
             }
             // A link costs nothing, but does not cross file systems.
             if std::fs::hard_link(&from, &to).is_err() {
@@ -76,6 +84,21 @@ impl Process {
         }
     }
 
+    /// How it ended, if it has.
+    pub fn ended(&mut self) -> Option<String> {
+        match self.child.try_wait() {
+            Ok(None) => None,
+            Ok(Some(status)) => Some(status.to_string()),
+            Err(error) => Some(error.to_string()),
+        }
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) -> anyhow::Result<()> {
+        send(self.child.id().with_context(|| format!("{} has ended", self.name))?, signal)
+            .with_context(|| format!("signalling {}", self.name))
+    }
+
     /// Kills it with signal 9: no handler runs, nothing is flushed.
     pub async fn kill(mut self) -> anyhow::Result<()> {
         self.child.kill().await.with_context(|| format!("killing {}", self.name))
@@ -83,7 +106,11 @@ impl Process {
 
     /// Asks it to stop, and kills it after `patience`. True if it stopped in order.
     pub async fn stop(mut self, patience: Duration) -> anyhow::Result<bool> {
-        terminate(&self.child);
+        // One that is paused could not hear that it is asked to stop.
+        for signal in [Signal::Stop, Signal::Continue] {
+            // It has ended already: that is what is waited for.
+            let _ = self.signal(signal);
+        }
         match timeout(patience, self.child.wait()).await {
             Ok(status) => Ok(status?.success()),
             Err(_) => {
@@ -94,12 +121,32 @@ impl Process {
     }
 }
 
-#[expect(unsafe_code, reason = "the standard library can only kill, not ask")]
-fn terminate(child: &Child) {
-    if let Some(pid) = child.id().and_then(|pid| i32::try_from(pid).ok()) {
-        // SAFETY: the child was not waited for yet, so that the id is still its own.
-        unsafe { libc::kill(pid, libc::SIGTERM) };
-    }
+/// What a process can be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signal {
+    /// End now: SIGKILL.
+    Kill,
+    /// End in order: SIGTERM.
+    Stop,
+    /// Stand still: SIGSTOP.
+    Pause,
+    /// Go on: SIGCONT.
+    Continue,
+}
+
+/// Sends a signal to a process that somebody else started.
+#[expect(unsafe_code, reason = "the standard library can only kill its own children")]
+pub fn send(pid: u32, signal: Signal) -> std::io::Result<()> {
+    let number = match signal {
+        Signal::Kill => libc::SIGKILL,
+        Signal::Stop => libc::SIGTERM,
+        Signal::Pause => libc::SIGSTOP,
+        Signal::Continue => libc::SIGCONT,
+    };
+    // 0 and negative numbers mean groups of processes.
+    let pid = i32::try_from(pid).ok().filter(|pid| *pid > 0).ok_or_else(|| std::io::Error::from(std::io::ErrorKind::InvalidInput))?;
+    // SAFETY: kill touches no memory of this process.
+    if unsafe { libc::kill(pid, number) } == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
 }
 
 /// Makes the kernel kill the child when the thread that starts it ends, however it ends. Start processes from the main thread.

@@ -104,10 +104,12 @@ impl Server {
     ///
     /// # Errors
     /// If the socket can't be used.
-    pub fn start(self, listener: &dyn Listen, stop: &CancellationToken) -> Result<Running, Error> {
+    pub async fn start(self, listener: &dyn Listen, stop: &CancellationToken) -> Result<Running, Error> {
         let stop = stop.child_token();
         let Self { api, prober, dispatcher, times, draining } = self;
         let (health, health_service) = tonic_health::server::health_reporter();
+        // Before the first question: a reporter begins with the answer that all is well.
+        set_serving(&health, false).await;
         let reflect = || {
             tonic_reflection::server::Builder::configure()
                 .register_encoded_file_descriptor_set(DESCRIPTORS)
@@ -165,13 +167,18 @@ impl Server {
     }
 }
 
+async fn set_serving(health: &HealthReporter, serving: bool) {
+    let status = if serving { ServingStatus::Serving } else { ServingStatus::NotServing };
+    for service in SERVICES {
+        health.set_service_status(service, status).await;
+    }
+}
+
 impl Running {
     /// Tells health checkers whether requests are welcome.
     pub async fn set_serving(&self, serving: bool) {
-        let Some(health) = &self.health else { return };
-        let status = if serving { ServingStatus::Serving } else { ServingStatus::NotServing };
-        for service in SERVICES {
-            health.set_service_status(service, status).await;
+        if let Some(health) = &self.health {
+            set_serving(health, serving).await;
         }
     }
 

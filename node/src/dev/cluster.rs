@@ -12,7 +12,7 @@ use tokio::{
 };
 
 use super::{
-    Options,
+    Options, card,
     child::{self, Exited, Stop},
     console,
     layout::Layout,
@@ -37,6 +37,7 @@ pub(super) async fn run(options: Options) -> anyhow::Result<()> {
         Cluster { layout, options, stop: Stop::default(), exits, exited, signals, alive: BTreeMap::new(), restarts: BTreeMap::new() };
     let result = cluster.live().await;
     cluster.stop().await;
+    card::remove(&cluster.layout);
     result
 }
 
@@ -91,7 +92,7 @@ impl Cluster {
         let place = self.layout.places.get(usize::from(id) - 1).context("no such node")?;
         let pid = child::start(place, &self.layout.peers(), &self.options, &self.stop, &self.exits)?;
         self.alive.insert(id, pid);
-        Ok(())
+        card::write(&self.layout, &self.alive, self.options.restart)
     }
 
     /// Waits until all nodes are ready; false if somebody stops the cluster before.
@@ -141,6 +142,9 @@ impl Cluster {
 
     fn bury(&mut self, exit: &Exited) {
         self.alive.remove(&exit.id);
+        if let Err(error) = card::write(&self.layout, &self.alive, self.options.restart) {
+            console::say(&format!("{error:#}"));
+        }
         let more = if self.options.restart {
             self.restarts.insert(exit.id, Instant::now() + RESTART_DELAY);
             format!("starts again in {} s", RESTART_DELAY.as_secs())

@@ -3,6 +3,7 @@
 //! Each node is a child that runs `quorusd serve`, so that what people try here is what they will run, and a `kill -9` of one of them is a
 //! real failure. This process only starts, watches, and stops them: see [`cluster`].
 
+mod card;
 mod child;
 mod cluster;
 mod console;
