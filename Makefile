@@ -27,6 +27,14 @@ build: setup ## Compile everything
 demo: setup ## Three nodes, two workers, one kill -9, and the proof that nothing was lost
 	@scripts/demo.sh
 
+.PHONY: chaos
+chaos: setup ## Two short game days with real processes: kill -9 of a leader and of a worker, judged step by step
+	@scripts/gameday.sh short
+
+.PHONY: gameday
+gameday: setup ## All game days, long: every shipped experiment; SEEDS="1 2 3"
+	@scripts/gameday.sh long $(SEEDS)
+
 .PHONY: test
 test: setup ## All tests, doc tests included
 	@scripts/test.sh

@@ -9,7 +9,7 @@ use std::{
 
 use clap::Parser;
 
-use crate::record::folder::Folder;
+use crate::{experiment::verbs, record::folder::Folder, report};
 
 /// Nothing was proven.
 const UNKNOWN: u8 = 2;
@@ -29,17 +29,34 @@ enum Verb {
         /// The folder
         dir: PathBuf,
     },
+    /// Holds a game day: a stage, a workload, faults, healing, verdict, report
+    Run(Box<verbs::RunArgs>),
+    /// Tells everything that is wrong with experiment files
+    Validate(verbs::ValidateArgs),
+    /// Lists experiments
+    List(verbs::ListArgs),
+    /// Writes the report of a results folder again
+    Report(report::ReportArgs),
 }
 
 /// Runs the program.
 pub fn main() -> ExitCode {
     let done = match Arguments::parse().verb {
         Verb::Show { dir } => show(&dir),
+        Verb::Run(args) => block_on(verbs::run(*args)),
+        Verb::Validate(args) => verbs::validate(&args),
+        Verb::List(args) => verbs::list(&args),
+        Verb::Report(args) => report::report(&args),
     };
     done.unwrap_or_else(|error: anyhow::Error| {
         anstream::eprintln!("error: {error:#}");
         ExitCode::from(UNKNOWN)
     })
+}
+
+/// On one thread: the kernel ties the life of children to the thread that started them, and this one lives as long as the process.
+fn block_on(work: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
 }
 
 fn show(dir: &Path) -> anyhow::Result<ExitCode> {
