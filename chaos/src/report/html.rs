@@ -34,7 +34,9 @@ pub fn json(value: &impl Serialize) -> String {
 
 /// A table. Cells are HTML already; headers are text. The caption names it for those who can't see it.
 pub fn table(caption: &str, headers: &[&str], rows: &[Vec<String>]) -> String {
-    let mut html = format!("<div class=\"scroll\"><table><caption class=\"quiet\">{}</caption><thead><tr>", escape(caption));
+    // On a narrow screen a row of a few columns becomes a card; more columns are scrolled.
+    let class = if (4..=7).contains(&headers.len()) { "cards" } else { "" };
+    let mut html = format!("<div class=\"scroll\"><table class=\"{class}\"><caption>{}</caption><thead><tr>", escape(caption));
     for header in headers {
         // Writing into a string can't fail.
         let _ = write!(html, "<th scope=\"col\">{}</th>", escape(header));
@@ -42,8 +44,12 @@ pub fn table(caption: &str, headers: &[&str], rows: &[Vec<String>]) -> String {
     html.push_str("</tr></thead><tbody>");
     for row in rows {
         html.push_str("<tr>");
+        // An empty cell has nothing to say on a card either.
         for (cell, header) in row.iter().zip(headers) {
-            let _ = write!(html, "<td data-label=\"{}\">{cell}</td>", escape(header));
+            let _ = match cell.is_empty() {
+                true => write!(html, "<td></td>"),
+                false => write!(html, "<td data-label=\"{}\"><div>{cell}</div></td>", escape(header)),
+            };
         }
         html.push_str("</tr>");
     }
@@ -51,15 +57,25 @@ pub fn table(caption: &str, headers: &[&str], rows: &[Vec<String>]) -> String {
     html
 }
 
-/// A time span for people.
+/// A table of names and values. Values are HTML already.
+pub fn pairs(caption: &str, rows: &[(String, String)]) -> String {
+    let mut html = format!("<div class=\"scroll\"><table class=\"pairs\"><caption>{}</caption><tbody>", escape(caption));
+    for (name, value) in rows {
+        let _ = write!(html, "<tr><th scope=\"row\">{}</th><td>{value}</td></tr>", escape(name));
+    }
+    html.push_str("</tbody></table></div>");
+    html
+}
+
+/// A time span for people; number and unit stay on one line.
 pub fn span(us: u64) -> String {
     let ms = us as f64 / 1_000.0;
     match us {
-        0..1_000 => format!("{us} µs"),
-        1_000..10_000 => format!("{ms:.1} ms"),
-        10_000..1_000_000 => format!("{ms:.0} ms"),
-        1_000_000..100_000_000 => format!("{:.2} s", ms / 1_000.0),
-        _ => format!("{:.0} s", ms / 1_000.0),
+        0..1_000 => format!("{us}\u{a0}µs"),
+        1_000..10_000 => format!("{ms:.1}\u{a0}ms"),
+        10_000..1_000_000 => format!("{ms:.0}\u{a0}ms"),
+        1_000_000..100_000_000 => format!("{:.2}\u{a0}s", ms / 1_000.0),
+        _ => format!("{:.0}\u{a0}s", ms / 1_000.0),
     }
 }
 
@@ -97,7 +113,7 @@ mod tests {
     fn numbers_are_for_people() {
         assert_eq!((number(0), number(1_234_567)), ("0".into(), "1\u{202f}234\u{202f}567".into()));
         let spans: Vec<String> = [7, 1_500, 45_000, 2_345_678, 130_000_000].into_iter().map(span).collect();
-        assert_eq!(spans, ["7 µs", "1.5 ms", "45 ms", "2.35 s", "130 s"]);
+        assert_eq!(spans, ["7\u{a0}µs", "1.5\u{a0}ms", "45\u{a0}ms", "2.35\u{a0}s", "130\u{a0}s"]);
         assert_eq!((count(1, "run", "runs"), count(2, "run", "runs")), ("1 run".into(), "2 runs".into()));
     }
 }

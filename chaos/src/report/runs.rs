@@ -69,13 +69,16 @@ pub struct Runs {
     pub list: Vec<Run>,
 }
 
+/// What was written about the attempts of a run, by step, number and token.
+type Attempts<'a> = BTreeMap<(&'a str, u32, u64), Vec<&'a LedgerEntry>>;
+
 /// Chooses runs and gathers what is known about them.
 pub fn gather(material: &Material, series: &Series) -> Runs {
     let evidence = &material.evidence;
     let relative = |at: u64| (at.saturating_sub(series.from_us) as f64 / 1_000.0 * 100.0).round() / 100.0;
     let mut ids: BTreeMap<&str, &str> = BTreeMap::new();
     let mut runs: BTreeMap<String, Run> = BTreeMap::new();
-    let mut attempts: BTreeMap<&str, BTreeMap<(&str, u32, u64), Vec<&LedgerEntry>>> = BTreeMap::new();
+    let mut attempts: BTreeMap<&str, Attempts<'_>> = BTreeMap::new();
     for entry in evidence.ledger.iter().filter(|entry| entry.mono_us > 0) {
         ids.insert(&entry.run_uid, &entry.run_id);
         attempts.entry(&entry.run_id).or_default().entry((&entry.step, entry.attempt, entry.token)).or_default().push(entry);

@@ -56,12 +56,13 @@
     };
     run.calls.forEach((bar) => add(bar, "call"));
     run.attempts.forEach((bar) => add(bar, "attempt"));
-    const W = 1100, L = 190, R = 14, H = 17, T = 24;
+    const W = 1100, L = 190, R = 14, H = 17, T = 46;
     const total = Math.max(run.to - run.from, 1);
     const from = run.from - total * 0.03, to = run.to + total * 0.03;
     const x = (value) => L + (value - from) / (to - from) * (W - L - R);
     const height = rows.reduce((sum, row) => sum + Math.max(row.lines.length, 1) * H + 7, T) + 26;
     const svg = make("svg", { viewBox: "0 0 " + W + " " + height, role: "img", "aria-label": "Calls and attempts of run " + run.id + "; the same is in the table below" });
+    const named = [];
     for (const fault of data.faults) {
       const end = fault.to === null ? fault.from : fault.to;
       if (end < from || fault.from > to || fault.state === "skipped") continue;
@@ -69,7 +70,13 @@
       const group = make("g", {});
       group.appendChild(make("title", {}, fault.text));
       group.appendChild(make("rect", { class: "shade " + fault.class, x: a, y: T - 4, width: Math.max(b - a, 1.5), height: height - T - 18 }));
-      group.appendChild(make("text", { class: "tick", x: Math.min(a + 2, W - 120), y: 12 }, fault.kind));
+      const left = Math.min(a + 2, W - 120), right = left + fault.kind.length * 6.5 + 8;
+      let line = 0;
+      while (named.some((one) => one.line === line && left < one.right && right > one.left)) line++;
+      if (line < 3) {
+        named.push({ line, left, right });
+        group.appendChild(make("text", { class: "tick", x: left, y: 11 + line * 12 }, fault.kind));
+      }
       svg.appendChild(group);
     }
     const step = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000, 60000, 120000, 600000].find((one) => (to - from) / one <= 10) || 3600000;

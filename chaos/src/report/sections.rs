@@ -4,7 +4,7 @@ mod judged;
 mod setup;
 
 use super::{
-    html::{count, escape, number, span, table},
+    html::{count, escape, number, pairs, span, table},
     material::Material,
     runs::Runs,
     series::Series,
@@ -116,21 +116,21 @@ impl Page<'_> {
                     format!("✗ did not hold ({})", escape(&why))
                 }
             };
-            rows.push(vec!["Hypothesis".to_owned(), text(&hypothesis["title"])]);
-            rows.push(vec!["Before the faults".to_owned(), held(states.and_then(|states| states.before.as_ref()))]);
-            rows.push(vec!["After the faults".to_owned(), held(states.and_then(|states| states.after.as_ref()))]);
+            rows.push(("Hypothesis".to_owned(), text(&hypothesis["title"])));
+            rows.push(("Before the faults".to_owned(), held(states.and_then(|states| states.before.as_ref()))));
+            rows.push(("After the faults".to_owned(), held(states.and_then(|states| states.after.as_ref()))));
             let during = states.map(|states| states.during.as_slice()).unwrap_or_default();
             if !during.is_empty() {
                 let good = during.iter().filter(|state| state.steady_state_met).count();
-                rows.push(vec!["During the faults".to_owned(), format!("held in {good} of {} tests", during.len())]);
+                rows.push(("During the faults".to_owned(), format!("held in {good} of {} tests", during.len())));
             }
         }
         let day = &self.material.about.game_day;
         if !day.blast_radius.is_empty() {
-            rows.push(vec!["Blast radius".to_owned(), escape(&day.blast_radius)]);
+            rows.push(("Blast radius".to_owned(), escape(&day.blast_radius)));
         }
         if !day.abort_conditions.is_empty() {
-            rows.push(vec!["Abort conditions".to_owned(), escape(&day.abort_conditions.join("; "))]);
+            rows.push(("Abort conditions".to_owned(), escape(&day.abort_conditions.join("; "))));
         }
         if let Some(journal) = &self.material.journal {
             let activity = |run: &crate::experiment::journal::Run| {
@@ -138,11 +138,11 @@ impl Page<'_> {
                 format!("{sign} {} <span class=\"soft\">{:.1} s</span>", escape(run.name()), run.duration)
             };
             let list = |runs: &[crate::experiment::journal::Run]| runs.iter().map(activity).collect::<Vec<_>>().join("<br>");
-            rows.push(vec!["Method".to_owned(), list(&journal.run)]);
-            rows.push(vec!["Rollbacks".to_owned(), list(&journal.rollbacks)]);
+            rows.push(("Method".to_owned(), list(&journal.run)));
+            rows.push(("Rollbacks".to_owned(), list(&journal.rollbacks)));
         }
         if !rows.is_empty() {
-            html.push_str(&table("What was asked, and what was done", &["What", ""], &rows));
+            html.push_str(&pairs("What was asked, and what was done", &rows));
         }
         if html.is_empty() { html } else { format!("<section><h2>The experiment</h2>{html}</section>") }
     }
@@ -180,7 +180,7 @@ impl Page<'_> {
             .iter()
             .map(|gap| {
                 let during = if gap.during.is_empty() { "no fault".to_owned() } else { escape(&gap.during.join("; ")) };
-                vec![span(gap.to_us - gap.from_us), format!("{:.2} s", (gap.from_us - series.from_us) as f64 / 1e6), during]
+                vec![span(gap.to_us - gap.from_us), format!("{:.2}\u{a0}s", (gap.from_us - series.from_us) as f64 / 1e6), during]
             })
             .collect();
         let buckets: Vec<Vec<String>> = series
@@ -190,7 +190,7 @@ impl Page<'_> {
             .map(|bucket| {
                 let cell = |value: u64| if value == 0 { "–".to_owned() } else { span(value) };
                 vec![
-                    format!("{:.1} s", (bucket.from_us - series.from_us) as f64 / 1e6),
+                    format!("{:.1}\u{a0}s", (bucket.from_us - series.from_us) as f64 / 1e6),
                     number(bucket.ok),
                     number(bucket.fail),
                     number(bucket.info),
@@ -227,7 +227,7 @@ impl Page<'_> {
                 vec![
                     escape(&band.kind),
                     escape(&band.targets.join(", ")),
-                    format!("{:.2} s", (band.from_us.saturating_sub(series.from_us)) as f64 / 1e6),
+                    format!("{:.2}\u{a0}s", (band.from_us.saturating_sub(series.from_us)) as f64 / 1e6),
                     band.to_us.map_or_else(|| "–".to_owned(), |to| span(to.saturating_sub(band.from_us))),
                     escape(&band.state),
                     led.join(", "),

@@ -175,13 +175,19 @@ impl Canvas<'_> {
                     (false, false) => (from - 3.0, " end"),
                 };
                 if inside || x >= free_from {
-                    let tone = if inside { "inside" } else { "" };
-                    let _ = write!(
-                        self.svg,
-                        "<text class=\"name {tone}{anchor}\" x=\"{x:.1}\" y=\"{:.1}\">{}</text>",
-                        y + 14.0,
-                        escape(&band.kind)
-                    );
+                    if inside {
+                        // On a pattern no text can be read.
+                        let _ = write!(
+                            self.svg,
+                            "<rect class=\"chip\" x=\"{:.1}\" y=\"{:.1}\" width=\"{:.1}\" height=\"{:.1}\" rx=\"2\"/>",
+                            x - 2.0,
+                            y + 4.0,
+                            label_width - 2.0,
+                            ROW - 8.0,
+                        );
+                    }
+                    let _ =
+                        write!(self.svg, "<text class=\"name{anchor}\" x=\"{x:.1}\" y=\"{:.1}\">{}</text>", y + 14.0, escape(&band.kind));
                     free_from = if inside { from + width } else { x + label_width };
                 }
                 self.put("</g>");
@@ -216,18 +222,19 @@ impl Canvas<'_> {
                 let _ = write!(self.svg, "<g><title>{}</title>{bars}</g>", escape(&all));
             }
         }
+        let mut named = Vec::new();
         for gap in series.gaps.iter().filter(|gap| gap.to_us - gap.from_us >= GAP_MIN_US) {
             let (from, to, y) = (self.x(gap.from_us), self.x(gap.to_us), top + 9.0);
+            let _ = write!(self.svg, "<path class=\"gap\" d=\"M{from:.1} {:.1}v8m0-4H{to:.1}m0-4v8\"/>", y - 4.0);
+            // The longest ones come first; a name that would hide another one is left to the table.
             let text = format!("gap {}", span(gap.to_us - gap.from_us));
-            let anchor = if to > WIDTH - 120.0 { " end" } else { "" };
-            let x = if anchor.is_empty() { to + 3.0 } else { from - 3.0 };
-            let _ = write!(
-                self.svg,
-                "<path class=\"gap\" d=\"M{from:.1} {:.1}v8m0-4H{to:.1}m0-4v8\"/><text class=\"name{anchor}\" x=\"{x:.1}\" y=\"{:.1}\">{}</text>",
-                y - 4.0,
-                y + 4.0,
-                escape(&text),
-            );
+            let length = text.chars().count() as f64 * 6.6 + 8.0;
+            let (x, anchor, area) =
+                if to > WIDTH - 120.0 { (from - 3.0, " end", (from - length, to)) } else { (to + 3.0, "", (from, to + length)) };
+            if named.iter().all(|(left, right): &(f64, f64)| area.1 < *left || area.0 > *right) {
+                let _ = write!(self.svg, "<text class=\"name{anchor}\" x=\"{x:.1}\" y=\"{:.1}\">{}</text>", y + 4.0, escape(&text));
+                named.push(area);
+            }
         }
     }
 

@@ -1,7 +1,7 @@
 //! With what, where and how; and how to do it again.
 
 use super::{
-    super::html::{escape, table},
+    super::html::{escape, pairs},
     Page,
 };
 
@@ -9,10 +9,10 @@ impl Page<'_> {
     /// Everything that is needed to repeat it, and what people saw.
     pub fn setup(&self) -> String {
         let (about, setup) = (&self.material.about, &self.material.evidence.setup);
-        let mut rows: Vec<Vec<String>> = Vec::new();
+        let mut rows: Vec<(String, String)> = Vec::new();
         let mut row = |name: &str, value: String| {
             if !value.is_empty() {
-                rows.push(vec![escape(name), value]);
+                rows.push((name.to_owned(), value));
             }
         };
         row("Seed", format!("<code>{}</code>", if about.experiment.is_empty() { setup.seed } else { about.seed }));
@@ -39,7 +39,7 @@ impl Page<'_> {
         for (name, hash) in &about.programs {
             row(&format!("SHA-256 of {name}"), format!("<code>{}</code>", escape(hash)));
         }
-        let mut html = table("Setup", &["What", ""], &rows);
+        let mut html = pairs("Setup", &rows);
         if !about.again.is_empty() {
             html.push_str(&format!(
                 "<h3>Do it again</h3><pre>{}</pre><p>The seed fixes the workload, the victims and the order of faults. Real processes are not deterministic: the same seed \
