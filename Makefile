@@ -35,6 +35,14 @@ sim: setup ## Simulated clusters under faults, a few dozen seeds (SIM="--seed 1 
 mutants: setup ## Plants bugs in simulated clusters, one after another; fails if an invariant misses one
 	$(CARGO) run $(WORKSPACE) --features quorus-chaos/mutants --bin quorus-chaos -- mutants $(ARGS)
 
+.PHONY: chaos
+chaos: setup ## Two short game days with real processes: kill -9 of a leader and of a worker, judged step by step
+	@scripts/gameday.sh short
+
+.PHONY: gameday
+gameday: setup ## All game days, long: every shipped experiment; SEEDS="1 2 3"
+	@scripts/gameday.sh long $(SEEDS)
+
 .PHONY: test
 test: setup ## All tests, doc tests included
 	@scripts/test.sh

@@ -11,6 +11,7 @@
 //! - [`probe`]: measures for how long a small request could not be completed.
 //! - [`sim`]: whole clusters in a deterministic simulation, one run per seed.
 //! - [`disk`]: faults of disks and clocks.
+//! - [`experiment`]: experiments as files in the Chaos Toolkit format, and whole game days around them; [`report`]: their report as one page.
 //! - [`demo`]: a story made from these, for people: `make demo`.
 //!
 //! Invariant: nothing here trusts a server's log. Evidence is what clients were told and what workers wrote down outside the system.
@@ -23,11 +24,13 @@ pub mod cli;
 pub mod cluster;
 pub mod demo;
 pub mod disk;
+pub mod experiment;
 pub mod fault;
 pub mod mutants;
 pub mod probe;
 pub mod process;
 pub mod record;
+pub mod report;
 pub mod sim;
 pub mod stage;
 pub mod workers;
