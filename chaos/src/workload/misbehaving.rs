@@ -2,7 +2,8 @@
 //!
 //! They speak `quorus.v1.WorkerService` by hand. Each takes a task, does it as an honest worker would (ledger included: begin, effects, end, all while
 //! its lease lives), and then does something with the outcome that no honest worker does. What the node answers to an outcome that is late or
-//! repeated is recorded as [`Call::Complete`]: a late one must be refused, a repeated one must be answered as the first was.
+//! repeated is recorded as [`Call::Complete`]. A repeated one must be answered as the first was. "Late" is by this worker's own clock and without any
+//! heartbeat: whether the token was still the current one when it arrived, only the history tells, and only then must it have been refused.
 //!
 //! Invariant: none of them has an effect after its lease ran out. They misreport; they don't misact.
 

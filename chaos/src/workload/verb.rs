@@ -164,7 +164,7 @@ fn start_workers(
         let misdeed = Misdeed::ALL[usize::try_from(number)? % Misdeed::ALL.len()];
         let name = format!("misbehaving-{}-{number}", misdeed.word());
         let rng = rng.fork("misbehaving", u64::from(number));
-        let rest = Duration::from_secs(2);
+        let rest = Duration::from_secs(10);
         let worker = Misbehaving::new(site.clone(), recorder.clone(), scribe(&name), &args.queue, misdeed, rng, rest);
         let stop = stop.clone();
         workers.spawn(async move {
