@@ -43,8 +43,8 @@ pub mod executors;
 mod ledger;
 mod worker;
 
-pub use endpoint::{Connect, DEFAULT_ENDPOINT, MESSAGE_BYTES_MAX, PAYLOAD_BYTES_MAX};
 pub use client::{Client, OnRetry, Options, Retrying, RunWatch, export_replica, is_final};
+pub use endpoint::{Connect, DEFAULT_ENDPOINT, MESSAGE_BYTES_MAX, PAYLOAD_BYTES_MAX};
 pub use error::{ApiError, Error, Violation, exit_code};
 pub use ledger::{Ledger, LedgerEntry, LedgerError, LedgerEvent, content_digest, monotonic_us};
 pub use quorus_proto::v1;

@@ -32,7 +32,7 @@ use crate::{
     leader::{Exporter, LeaderContext, LedShards, PlanCache, Retention},
     limits::{PermitPort, PermitPortParts},
     liveness::Liveness,
-    observe::{Check, Http, Readiness},
+    observe::{Http, Readiness},
     platform::{Platform, listen_error},
     replica::ShardReplica,
     schedules,
@@ -110,22 +110,28 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
     let stop = CancellationToken::new();
     let _guard = stop.clone().drop_guard();
     let readiness = Readiness::default();
-    let ready = readiness.check("cluster");
-    ready.wait_for("the node starts");
     let http = Http::bind(config.http_listen).map_err(|source| listen_error(config.http_listen, source))?;
     let hooks = Hooks::default();
-    http.spawn(readiness, hooks.router(), stop).map_err(|source| listen_error(config.http_listen, source))?;
+    http.spawn(readiness.clone(), hooks.router(), stop).map_err(|source| listen_error(config.http_listen, source))?;
     let platform = Platform::of_machine(&config)?;
-    run_on(platform, config, ready, hooks, shutdown).await
+    run_on(platform, config, readiness, hooks, shutdown).await
 }
 
 /// Runs a node on what it is given until `shutdown`, or until a fault. Without a port for HTTP nobody asks whether it is ready, or calls its hooks.
 ///
 /// # Errors
 /// As [`run`].
-pub async fn run_on(platform: Platform, config: Config, ready: Check, hooks: Hooks, shutdown: CancellationToken) -> Result<(), Error> {
+pub async fn run_on(
+    platform: Platform,
+    config: Config,
+    readiness: Readiness,
+    hooks: Hooks,
+    shutdown: CancellationToken,
+) -> Result<(), Error> {
     let stop = CancellationToken::new();
     let _guard = stop.clone().drop_guard();
+    let ready = readiness.check("cluster");
+    ready.wait_for("the node starts");
     let Platform { disk, clock, net, listener, logs, replication } = platform;
     let steady = Arc::new(SteadyClock::new(clock));
     let clock: Arc<dyn Clock> = steady.clone();

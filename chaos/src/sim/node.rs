@@ -72,8 +72,7 @@ pub(super) async fn run(machine: Machine, config: Config, replication: Options, 
         logs: StepLogs::none(),
         replication: Options { writer: WriterMode::Task, ..replication },
     };
-    let ready = Readiness::default().check("cluster");
-    let ended = node::run_on(platform, config, ready, Hooks::default(), stop).await;
+    let ended = node::run_on(platform, config, Readiness::default(), Hooks::default(), stop).await;
     story.node_ended(machine.node, ended.map_or_else(|error| chain(&error), |()| "stopped in order".to_owned()));
     Ok(())
 }

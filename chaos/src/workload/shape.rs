@@ -6,12 +6,13 @@ use crate::record::{Shape, StepShape};
 /// The shape, without predictions.
 pub fn shape(definition: &Definition) -> Shape {
     let mut steps = Vec::new();
-    add(&definition.steps, "", &mut steps);
-    add(&definition.finally, "", &mut steps);
+    add(&definition.steps, "", "", &mut steps);
+    add(&definition.finally, "", "", &mut steps);
     Shape { workflow: definition.name.clone(), steps, predictions: Default::default() }
 }
 
-fn add(steps: &[Step], prefix: &str, shapes: &mut Vec<StepShape>) {
+/// Steps under `prefix`, in the group `within` or in none.
+fn add(steps: &[Step], prefix: &str, within: &str, shapes: &mut Vec<StepShape>) {
     for step in steps {
         let path = format!("{prefix}{}", step.id);
         let attempted = matches!(step.kind, Kind::Task(_) | Kind::Child { .. });
@@ -19,6 +20,7 @@ fn add(steps: &[Step], prefix: &str, shapes: &mut Vec<StepShape>) {
         shapes.push(StepShape {
             step: path.clone(),
             kind: step.kind.word().to_owned(),
+            within: within.to_owned(),
             needs: step.needs.iter().map(|need| format!("{prefix}{}", need.step)).collect(),
             compensated: step.undo.is_some(),
             attempts_max,
@@ -27,12 +29,19 @@ fn add(steps: &[Step], prefix: &str, shapes: &mut Vec<StepShape>) {
         });
         if let Some(undo) = &step.undo {
             let (attempts_max, retry_after_ms) = bounds(undo.retry);
-            let kind = "task".to_owned();
-            shapes.push(StepShape { step: format!("{path}:compensate"), kind, attempts_max, retry_after_ms, ..StepShape::default() });
+            let (kind, within) = ("task".to_owned(), within.to_owned());
+            shapes.push(StepShape {
+                step: format!("{path}:compensate"),
+                kind,
+                within,
+                attempts_max,
+                retry_after_ms,
+                ..StepShape::default()
+            });
         }
         if let Some((inside, many)) = step.kind.inside() {
-            let below = if many { format!("{path}[].") } else { prefix.to_owned() };
-            add(inside, &below, shapes);
+            let (below, within) = if many { (format!("{path}[]."), "") } else { (prefix.to_owned(), path.as_str()) };
+            add(inside, &below, within, shapes);
         }
     }
     debug_assert!(steps.iter().all(|step| step.run_on == RunOn::Success || !step.needs.is_empty()));
