@@ -56,6 +56,7 @@ pub enum ExportError {
 
 /// What a step led to.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "it is moved on at once, and never kept")]
 pub enum Progress {
     /// Nothing to show yet.
     Working,
