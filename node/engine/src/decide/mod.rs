@@ -123,12 +123,12 @@ impl<'d> Decider<'_, 'd, '_> {
             Command::Annotate { principal, text } => repair::annotate(self, principal, text),
             Command::ChildStarted { step, child } => child::started(self, step, *child),
             Command::ChildEnded { step, child, status, output, failure } => {
-                let ended = child::Ended { status: *status, output: output.as_ref(), failure: failure.clone() };
+                let ended = child::Ended { status: *status, output: output.as_ref(), failure: failure.clone(), refused: false };
                 child::ended(self, step, *child, ended)
             }
             Command::ChildRefused { step, child, failure } => {
                 let failure = Failure { kind: failure_type::CHILD_REFUSED.to_owned(), ..failure.clone() };
-                let ended = child::Ended { status: RunStatus::Failed, output: None, failure: Some(failure) };
+                let ended = child::Ended { status: RunStatus::Failed, output: None, failure: Some(failure), refused: true };
                 child::ended(self, step, *child, ended)
             }
             Command::ParentNotified => {

@@ -1,7 +1,7 @@
 //! What follows in a container or an item after something changed in it: it completes, fails, is tried again, or goes on undoing.
 
 use super::activate::output;
-use super::{Decider, End, backoff, permanent};
+use super::{Decider, End, backoff, reserved};
 use crate::run::{Instance, States, in_scope};
 use crate::{
     EventKind, Failure, Millis, Payload, Phase, PlannedKind, PlannedRepeat, RetryPolicy, RunOn, ScopeState, StepId, StepStatus,
@@ -99,7 +99,7 @@ impl<'d> Decider<'_, 'd, '_> {
         }
         if begun >= repeat.max_iterations {
             let message = format!("the condition did not hold after {begun} iterations");
-            return self.fail_scope(&Some(instance.id.clone()), permanent(failure_type::ITERATION_LIMIT, &message));
+            return self.fail_scope(&Some(instance.id.clone()), reserved(failure_type::ITERATION_LIMIT, message));
         }
         if let Some(next) = Instance::of(plan, &instance.id.item(begun)) {
             self.start_or_postpone(&next);
