@@ -9,7 +9,8 @@ use super::activate::{bounded_input, output};
 use super::{Decider, End, reserved};
 use crate::run::{Instance, States, View};
 use crate::{
-    ChildVersion, EventKind, Failure, Payload, PlannedChild, PlannedKind, Rejection, RunStatus, RunUid, StepId, StepStatus, failure_type,
+    ChildVersion, EventKind, Failure, Payload, Phase, PlannedChild, PlannedKind, Rejection, RunStatus, RunUid, StepId, StepStatus,
+    failure_type,
 };
 
 /// The child was accepted. Hearing so again changes nothing.
@@ -129,7 +130,10 @@ impl<'d> Decider<'_, 'd, '_> {
             };
         }
         let cancel = self.draft.current(instance).and_then(|state| state.child.as_ref()).and_then(|child| child.cancel.clone());
-        let is_stopping = !self.draft.may_begin(instance);
+        // While people are waited for the run's own steps don't begin, but nothing has stopped them.
+        let is_put_off =
+            instance.scope.is_none() && self.is_held_back(instance) && matches!(self.phase(&None), Phase::Forward | Phase::Observing);
+        let is_stopping = !self.draft.may_begin(instance) && !is_put_off;
         let failure = match (cancel, status) {
             (Some(_), _) if is_stopping => return self.end(instance, End { failure, ..End::of(StepStatus::Cancelled) }),
             // Only its own time could have cancelled it.

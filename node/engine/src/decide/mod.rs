@@ -202,6 +202,12 @@ impl<'d> Decider<'_, 'd, '_> {
         if self.draft.head().paused_by.is_some() { Err(Rejection::Paused) } else { Ok(()) }
     }
 
+    /// While the run waits for people nothing begins that goes forward, in whatever scope: no step, item, iteration, try or attempt.
+    /// What was begun comes to its end, and what is being undone goes on.
+    fn is_held_back(&self, instance: &Instance<'_>) -> bool {
+        self.draft.head().status == RunStatus::NeedsAttention && instance.goes_forward()
+    }
+
     /// Something may follow anywhere: in the run, and in each scope that has not ended.
     fn review_everything(&mut self) {
         let scopes: Vec<ScopeId> = self.draft.index.tallies.from(std::ops::Bound::Unbounded).map(|(scope, _)| scope.clone()).collect();

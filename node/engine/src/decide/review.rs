@@ -88,7 +88,10 @@ impl<'d> Decider<'_, 'd, '_> {
         if let Some(last) = &last {
             // An iteration that begins again, after a repair, is not over.
             if !self.draft.current(last).is_some_and(|state| state.status.is_final()) {
-                return self.activate(last);
+                if !self.is_held_back(last) {
+                    self.activate(last);
+                }
+                return;
             }
             self.draft.begin_step();
             match repeat.until.0.evaluate_bool(&self.draft.view(last)) {
@@ -101,7 +104,7 @@ impl<'d> Decider<'_, 'd, '_> {
             let message = format!("the condition did not hold after {begun} iterations");
             return self.fail_scope(&Some(instance.id.clone()), reserved(failure_type::ITERATION_LIMIT, message));
         }
-        if let Some(next) = Instance::of(plan, &instance.id.item(begun)) {
+        if let Some(next) = Instance::of(plan, &instance.id.item(begun)).filter(|next| !self.is_held_back(next)) {
             self.start_or_postpone(&next);
         }
     }

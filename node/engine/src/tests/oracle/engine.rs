@@ -44,7 +44,8 @@ impl Engine {
                     .as_ref()
                     .and_then(|step| self.world.run.planned(step))
                     .is_some_and(|step| matches!(step.kind, PlannedKind::Wait(_)));
-                *kind == TimerKind::Due && *due <= self.world.now && !is_wait
+                let held = step.as_ref().is_some_and(|step| self.world.run.holds_back(step));
+                *kind == TimerKind::Due && *due <= self.world.now && !is_wait && !held
             });
             let Some((due, step, kind)) = next else { return };
             self.room();

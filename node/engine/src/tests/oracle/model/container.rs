@@ -68,6 +68,7 @@ impl Step {
                 if self.goes_on() && self.scopes.iter().all(Scope::is_closed) {
                     match self.scopes.len() {
                         done if done > 0 && done >= *until => self.end(Status::Succeeded, shared),
+                        done if done < *most && shared.waits_for_people() => return false,
                         done if done < *most => self.begin_item(node, instance),
                         _ => self.fail_scopes(node, false, shared),
                     }
@@ -105,7 +106,7 @@ impl Step {
 
     /// Its failure is handled after it has undone itself, by its own means if it has any.
     fn review_unwinding(&mut self, node: &Node, instance: &str, shared: &mut Shared) -> bool {
-        if self.again || shared.live.contains_key(&format!("{instance}:compensate")) || self.has_live(node, shared) {
+        if self.again || self.undo_failed || shared.live.contains_key(&format!("{instance}:compensate")) || self.has_live(node, shared) {
             return false;
         }
         if self.undo_next(node, instance, shared) {

@@ -61,6 +61,7 @@ impl<'n> Model<'n> {
         let Some((step, node)) = self.root.find(self.nodes, of) else { panic!("there is no {of}") };
         let live = self.shared.live.get(instance).copied();
         match live {
+            None if self.shared.held.contains(instance) => step.held_too_long(node, instance, &mut self.shared),
             None if node.is_container() => step.time_out_scopes(node, &mut self.shared),
             None => panic!("{instance} is not live"),
             Some(_) if undoing => step.undo_ended(node, instance, told, &mut self.shared),
@@ -105,10 +106,10 @@ impl<'n> Model<'n> {
 
     /// What ends in one scope may start something in another: until nothing changes.
     fn settle(&mut self) {
-        while self.shared.verdict.is_none() {
+        while self.shared.verdict.is_none() || self.shared.waits_for_people() {
             let before = self.fingerprint();
             self.root.stop_failed(self.nodes, &mut self.shared);
-            match self.root.first_ready(self.nodes) {
+            match self.root.first_ready(self.nodes).filter(|_| !self.shared.waits_for_people()) {
                 Some(place) => self.root.start(self.nodes, &place, &mut self.shared),
                 None => self.review(),
             }
@@ -137,13 +138,17 @@ impl<'n> Model<'n> {
                 return;
             }
         }
-        if !self.root.review(self.nodes, &mut self.shared) {
+        // The run itself waits for people.
+        if !self.shared.waits_for_people() && !self.root.review(self.nodes, &mut self.shared) {
             self.settle_root();
         }
     }
 
     /// Begins a container again that is to be.
     fn try_again(&mut self) -> bool {
+        if self.shared.waits_for_people() {
+            return false;
+        }
         let mut scopes = Vec::new();
         self.root.collect_open(self.nodes, &mut scopes);
         scopes.sort_unstable();

@@ -92,7 +92,8 @@ impl Scope {
                 scope.stop_failed(node.body(), shared);
             }
         }
-        if self.phase == Phase::Running {
+        let waits = self.id.is_none() && shared.waits_for_people();
+        if self.phase == Phase::Running && !waits {
             let failed = self.steps.iter().filter(|step| step.status == Status::Failed { handled: false });
             if let Some(first) = failed.min_by_key(|step| step.ended) {
                 let fatal = first.fatal;
@@ -221,6 +222,7 @@ impl Scope {
             let instance = format!("{}{}", self.prefix, node.id);
             shared.live.contains_key(&instance)
                 || shared.live.contains_key(&format!("{instance}:compensate"))
+                || step.undo_failed
                 || step.has_live(node, shared)
         })
     }

@@ -1,6 +1,6 @@
 //! What all scopes of a run share.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::node::{Doing, Live, Verdict};
 
@@ -14,6 +14,8 @@ pub(super) struct Shared {
     pub(super) no_return: BTreeMap<String, bool>,
     /// Signals that nobody took, by name and in their order.
     pub(super) unread: BTreeMap<&'static str, Vec<u8>>,
+    /// What would be tried again, if people were not waited for.
+    pub(super) held: BTreeSet<String>,
     pub(super) verdict: Option<Verdict>,
 }
 
@@ -31,6 +33,20 @@ impl Shared {
 
     pub(super) fn begin(&mut self, instance: &str, doing: Doing) {
         self.live.insert(instance.to_owned(), Live { doing, stopping: false });
+    }
+
+    /// Nothing begins that goes forward; what was begun ends, and what is being undone goes on.
+    pub(super) fn waits_for_people(&self) -> bool {
+        self.verdict == Some(Verdict::NeedsAttention)
+    }
+
+    /// Another try of a step, now or when people have helped.
+    pub(super) fn try_again(&mut self, instance: &str, doing: Doing) {
+        if self.waits_for_people() {
+            self.held.insert(instance.to_owned());
+        } else {
+            self.begin(instance, doing);
+        }
     }
 
     /// Takes the first signal of this name that will do.

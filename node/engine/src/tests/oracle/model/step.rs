@@ -41,6 +41,8 @@ pub(super) struct Step {
     pub(super) fatal: bool,
     /// Its own compensation is done.
     pub(super) undone: bool,
+    /// Its own compensation failed for good.
+    pub(super) undo_failed: bool,
     /// Who approved.
     pub(super) approvals: Vec<u8>,
     /// Of a child: the step's own time is over.
@@ -71,6 +73,7 @@ impl Step {
             acted: false,
             fatal: false,
             undone: false,
+            undo_failed: false,
             approvals: Vec::new(),
             timed_out: false,
             rounds: 0,
@@ -126,7 +129,7 @@ impl Step {
                 shared.live.remove(instance);
                 self.end(Status::Cancelled, shared);
             }
-            None if self.again => self.end(Status::Cancelled, shared),
+            None if shared.held.remove(instance) || self.again => self.end(Status::Cancelled, shared),
             None => self.scopes.iter_mut().for_each(|scope| scope.stop(node.body(), shared)),
         }
     }
@@ -135,6 +138,7 @@ impl Step {
     pub(super) fn is_timed(&self, node: &Node, instance: &str, shared: &Shared) -> bool {
         match shared.live.get(instance) {
             Some(live) => !live.stopping,
+            None if shared.held.contains(instance) => true,
             None => {
                 let is_failing = matches!(node.kind, What::Group(_)) && self.scopes.iter().any(|scope| scope.phase != Phase::Running);
                 self.goes_on() && node.is_container() && !is_failing

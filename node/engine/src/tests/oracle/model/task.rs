@@ -51,10 +51,17 @@ impl Step {
             Told::Child(_) | Told::Word { .. } => panic!("an attempt does not end like this: {told:?}"),
         };
         match (retried, stopping) {
-            (true, false) => shared.begin(instance, Doing::Attempt),
+            (true, false) => shared.try_again(instance, Doing::Attempt),
             (true, true) => self.end_and_lift(Status::Cancelled, instance, shared),
             (false, _) => self.end_and_lift(Status::Failed { handled }, instance, shared),
         }
+    }
+
+    /// Its own time is over while it is not tried again for the sake of people.
+    pub(super) fn held_too_long(&mut self, node: &Node, instance: &str, shared: &mut Shared) {
+        shared.held.remove(instance);
+        self.fatal = true;
+        self.end(Status::Failed { handled: node.continue_on_error }, shared);
     }
 
     /// A point of no return binds no more if every attempt said that nothing was done.
@@ -91,6 +98,11 @@ impl Step {
             }
             Told::Stopped { .. } | Told::Cut | Told::StepTimedOut | Told::Word { .. } => panic!("nobody stops a compensation"),
         };
-        if again { shared.begin(instance, Doing::Attempt) } else { shared.verdict = Some(Verdict::NeedsAttention) }
+        if again {
+            shared.begin(instance, Doing::Attempt);
+        } else {
+            self.undo_failed = true;
+            shared.verdict = Some(Verdict::NeedsAttention);
+        }
     }
 }

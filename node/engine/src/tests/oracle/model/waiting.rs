@@ -58,7 +58,7 @@ impl Step {
         self.failures += 1;
         self.fatal = fatal || self.timed_out;
         if !self.fatal && self.failures < node.attempts {
-            shared.begin(instance, Doing::Child);
+            shared.try_again(instance, Doing::Child);
         } else {
             self.end(Status::Failed { handled: node.continue_on_error }, shared);
         }
