@@ -78,7 +78,7 @@ pub(crate) enum Command {
         #[arg(required = true, value_name = "TRIGGER")]
         names: Vec<String>,
     },
-    /// Show what an event would start; starts nothing
+    /// Show what an event would start or signal; does nothing of it
     #[command(after_help = TEST_EXAMPLES)]
     Test {
         /// Name of a trigger
@@ -172,7 +172,7 @@ async fn list(globals: &Globals) -> Result<(), Failure> {
     let row = |state: &v1::TriggerState| {
         let spec = spec(state);
         let state_of = if state.pause.is_some() { "paused" } else { "open" };
-        let workflow = spec.start.clone().unwrap_or_default().workflow;
+        let workflow = start(&spec).workflow;
         [name(state), format(&spec), auth(&spec), workflow, state_of.to_owned(), state.path.clone(), age(state.applied_at.as_ref())]
     };
     term::print_as(globals, value, || {
@@ -182,7 +182,8 @@ async fn list(globals: &Globals) -> Result<(), Failure> {
 
 fn describe(state: &v1::TriggerState) -> String {
     let spec = spec(state);
-    let start = spec.start.clone().unwrap_or_default();
+    let start = start(&spec);
+    let signal = spec.signal.clone().unwrap_or_default();
     let metadata = state.trigger.clone().and_then(|trigger| trigger.metadata).unwrap_or_default();
     let who = |principal: &Option<v1::Principal>| principal.as_ref().map(|who| who.subject.clone()).unwrap_or_default();
     let pause =
@@ -198,6 +199,8 @@ fn describe(state: &v1::TriggerState) -> String {
         ("Auth", auth(&spec)),
         ("Filter", spec.filter.clone()),
         ("Event id", spec.event_id.clone()),
+        ("Signals", if spec.signal.is_some() { format!("{} of run {}", signal.name, signal.run_id) } else { String::new() }),
+        ("Payload", signal.payload.map(|payload| cut(&payload.json, 200)).unwrap_or_default()),
         ("Workflow", start.workflow),
         ("Run id", start.run_id),
         ("Input", start.input.map(|input| cut(&input.json, 200)).unwrap_or_default()),
@@ -238,6 +241,21 @@ async fn test(
 }
 
 fn mapped(event: &v1::MappedEvent) -> String {
+    if let Some(signal) = &event.signal {
+        let payload = signal.payload.as_ref().map(|payload| super::text::payload(payload, 400)).unwrap_or_default();
+        let (starts, input) = event.start.as_ref().map_or_else(Default::default, |start| {
+            let input = start.input.as_ref().map(|input| super::text::payload(input, 400)).unwrap_or_default();
+            (format!("{}, if no run of this id is going on", start.workflow), input)
+        });
+        return table::facts([
+            ("Event", event.event_id.clone()),
+            ("Signals", signal.name.clone()),
+            ("Run id", signal.run_id.clone()),
+            ("Payload", payload),
+            ("Starts", starts),
+            ("Input", input),
+        ]) + "\n";
+    }
     let Some(start) = event.start.as_ref() else {
         let what = if event.error.is_empty() { "ignored by the filter".to_owned() } else { format!("error: {}", event.error) };
         return table::facts([("Event", event.event_id.clone()), ("Starts", what)]) + "\n";
@@ -259,6 +277,12 @@ fn name(state: &v1::TriggerState) -> String {
 
 fn spec(state: &v1::TriggerState) -> v1::TriggerSpec {
     state.trigger.clone().and_then(|trigger| trigger.spec).unwrap_or_default()
+}
+
+/// What it starts, by itself or for a signal.
+fn start(spec: &v1::TriggerSpec) -> v1::EventRun {
+    let of_signal = || spec.signal.as_ref().and_then(|signal| signal.start.clone());
+    spec.start.clone().or_else(of_signal).unwrap_or_default()
 }
 
 fn format(spec: &v1::TriggerSpec) -> String {

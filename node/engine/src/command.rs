@@ -289,6 +289,9 @@ pub enum Rejection {
     /// No attempt begins, and no timer acts, before the run is resumed. What expired acts then by itself.
     #[error("the run is paused")]
     Paused,
+    /// The run waits for people, and the step would go forward. What was put off happens when they have helped.
+    #[error("the run needs attention; step {0} goes on when that is settled")]
+    HeldBack(StepId),
     /// The workflow declares its signals, and this is none of them.
     #[error("the workflow knows no signal `{0}`")]
     UnknownSignal(String),

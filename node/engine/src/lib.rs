@@ -28,5 +28,5 @@ pub use fold::{StateMut, fold};
 pub use id::*;
 pub use payload::*;
 pub use plan::*;
-pub use run::{Owed, Progress, Run};
+pub use run::{Owed, Progress, Run, goes_forward};
 pub use state::*;

@@ -204,7 +204,7 @@ fn code_of(rejection: &Rejection) -> (Code, &'static str) {
         Rejection::UnknownStep(_) => (Code::NotFound, reason::UNKNOWN_STEP),
         Rejection::RunExists => (Code::AlreadyExists, reason::RUN_EXISTS),
         Rejection::RunEnded(_) => (Code::FailedPrecondition, reason::RUN_ENDED),
-        Rejection::Paused => (Code::FailedPrecondition, reason::RUN_PAUSED),
+        Rejection::Paused | Rejection::HeldBack(_) => (Code::FailedPrecondition, reason::RUN_PAUSED),
         Rejection::UnknownSignal(_) => (Code::InvalidArgument, reason::UNKNOWN_SIGNAL),
         Rejection::TooManySignals => (Code::ResourceExhausted, reason::TOO_MANY_SIGNALS),
         Rejection::NotAwaitingApproval(_) | Rejection::CantSkip { .. } => (Code::FailedPrecondition, reason::STEP_NOT_WAITING),

@@ -88,10 +88,14 @@ fn has_ended(run: &LoadedRun, id: &StepId) -> bool {
 
 /// What an open step waits for, and since when.
 fn why(plan: &Plan, run: &LoadedRun, step: &PlannedStep, id: &StepId, state: &StepState) -> (String, Option<Timestamp>) {
+    let held = match run.head.status {
+        _ if run.head.paused_by.is_some() => "the run is paused; then ",
+        RunStatus::NeedsAttention if quorus_engine::goes_forward(plan, id) => "the run needs attention; then ",
+        _ => "",
+    };
     match state.status {
         StepStatus::Queued => {
-            let paused = if run.head.paused_by.is_some() { "the run is paused; then " } else { "" };
-            (format!("{paused}a worker with room for queue {:?}, priority {}", state.queue, state.priority), state.ready_at)
+            (format!("{held}a worker with room for queue {:?}, priority {}", state.queue, state.priority), state.ready_at)
         }
         StepStatus::Leased => {
             let worker = state.worker.as_ref().map(|worker| worker.name.as_str()).unwrap_or_default();
@@ -101,7 +105,7 @@ fn why(plan: &Plan, run: &LoadedRun, step: &PlannedStep, id: &StepId, state: &St
         }
         StepStatus::BackingOff => {
             let why = state.failure.as_ref().map(|failure| format!("{}: {}", failure.kind, failure.message)).unwrap_or_default();
-            (with_reason(format!("the next attempt, after attempt {}", state.attempt), &why), state.started_at)
+            (with_reason(format!("{held}the next attempt, after attempt {}", state.attempt), &why), state.started_at)
         }
         StepStatus::Waiting => ("time to pass".to_owned(), state.ready_at),
         StepStatus::Awaiting => (awaited(step, state), state.ready_at),

@@ -57,7 +57,8 @@ fn schedules_and_triggers(context: &ApiContext, namespace: &str, workflow: &str)
     loop {
         let page = context.system.list_triggers(namespace, after.as_deref(), PAGE).map_err(|error| errors::internal(&error))?;
         for (name, state) in page.triggers {
-            let starts = triggers::definition::decode(state.definition).is_ok_and(|(_, definition)| definition.start.workflow == workflow);
+            let starts =
+                triggers::definition::decode(state.definition).is_ok_and(|(_, definition)| definition.workflow() == Some(workflow));
             found.extend(starts.then(|| format!("trigger `{name}`")));
         }
         after = page.next;

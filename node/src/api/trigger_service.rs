@@ -165,9 +165,10 @@ impl TriggerService for Triggers {
             let event_json = Some(v1::Payload { data: event.document.to_string().into(), encoding: String::new() });
             match map(&owner, &definition, event) {
                 Ok(mapped) => v1::MappedEvent {
-                    event_id: mapped.event_id.unwrap_or_default(),
-                    passes: mapped.start.is_some(),
+                    event_id: mapped.event_id.clone().unwrap_or_default(),
+                    passes: mapped.passes(),
                     start: mapped.start,
+                    signal: mapped.signal,
                     error: String::new(),
                     event: event_json,
                 },
@@ -212,14 +213,16 @@ impl Triggers {
 
     fn warnings(&self, namespace: &str, definition: &Definition) -> Result<Vec<v1::Problem>, Status> {
         let mut warnings = Vec::new();
-        let start = &definition.start;
-        let known = self.context.system.workflow(namespace, &start.workflow, start.workflow_version);
-        if known.map_err(|error| errors::internal(&error))?.is_none() {
-            let message = format!("workflow `{}` is not applied yet; events are refused until it is", start.workflow);
-            warnings.push(quorus_spec::Problem::error("spec.start.workflow", "unknown-workflow", message));
+        if let Some(start) = definition.start.as_ref().map(|start| &start.run) {
+            let known = self.context.system.workflow(namespace, &start.workflow, start.workflow_version);
+            if known.map_err(|error| errors::internal(&error))?.is_none() {
+                let path = if definition.signal.is_some() { "spec.signal.start.workflow" } else { "spec.start.workflow" };
+                let message = format!("workflow `{}` is not applied yet; events are refused until it is", start.workflow);
+                warnings.push(quorus_spec::Problem::error(path, "unknown-workflow", message));
+            }
         }
         if definition.auth.unsigned {
-            let message = "whoever reaches the HTTP port can start runs";
+            let message = "whoever reaches the HTTP port can start or signal runs";
             warnings.push(quorus_spec::Problem::error("spec.auth.unsigned", "unsigned", message));
         }
         Ok(warnings.into_iter().map(|problem| v1::Problem { warning: true, ..resource::wire(problem) }).collect())

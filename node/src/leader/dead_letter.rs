@@ -46,6 +46,10 @@ impl DeadLetter {
             let failure = attention.failure.or_else(|| run.head.failure.clone());
             return Ok(Some(Self { run, step: attention.step, cause, failure, since: attention.since }));
         };
+        // Somebody gave the whole run up.
+        if run.head.status == RunStatus::Terminated {
+            return Ok(None);
+        }
         let Some(state) = store.step(place.uid, item)? else { return Ok(None) };
         if store.discarded_generation(place.uid, item)? == Some(state.generation) {
             return Ok(None);

@@ -60,10 +60,19 @@ impl Effects<'_> {
                     if current {
                         self.arm_run(uid);
                     }
+                    if current && matches!(event.kind, EventKind::RunReopened { .. }) {
+                        self.each_queued(|step| self.queue(step));
+                    }
                 }
-                EventKind::RunPaused { .. } if current => self.each_queued(|step| self.dispatcher.dequeued(uid, step)),
+                EventKind::RunPaused { .. } | EventKind::AttentionRequested { .. } if current => {
+                    self.each_queued(|step| {
+                        if self.run.holds_back(step) {
+                            self.dispatcher.dequeued(uid, step);
+                        }
+                    });
+                }
                 EventKind::RunResumed { .. } if current => self.each_queued(|step| self.queue(step)),
-                EventKind::RunPaused { .. } | EventKind::RunResumed { .. } => {}
+                EventKind::RunPaused { .. } | EventKind::AttentionRequested { .. } | EventKind::RunResumed { .. } => {}
                 // What these lead to is in other events, or owed to others: see `owing`.
                 EventKind::StepCheckpointed { .. }
                 | EventKind::RunFailing { .. }
@@ -83,7 +92,6 @@ impl Effects<'_> {
                 | EventKind::SlotReleased
                 | EventKind::NoReturnBound { .. }
                 | EventKind::NoReturnLifted { .. }
-                | EventKind::AttentionRequested { .. }
                 | EventKind::Repaired { .. }
                 | EventKind::RunMigrated { .. }
                 | EventKind::RunAnnotated { .. }
@@ -135,9 +143,9 @@ impl Effects<'_> {
         }
     }
 
-    /// A step stands in its queue; that of a paused run does when it is resumed.
+    /// A step stands in its queue; one that is held back does when its run is resumed or repaired.
     pub(super) fn queue(&self, step: &StepId) {
-        if self.run.head().paused_by.is_some() {
+        if self.run.holds_back(step) {
             return;
         }
         let Some(state) = self.run.step(step).filter(|state| state.status == StepStatus::Queued) else { return };

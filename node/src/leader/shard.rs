@@ -237,7 +237,7 @@ impl ShardState {
             std::ops::ControlFlow::Continue(())
         })?;
         let (mut waiting, mut leases) = (Vec::new(), Vec::new());
-        for OpenStep { uid, namespace, run_id, digest, paused, step, state } in open {
+        for OpenStep { uid, namespace, run_id, digest, paused, attention, step, state } in open {
             let key = RunKey::new(&namespace, &run_id);
             // A plan that can't be used is a fault of one run, not of the shard.
             let plan = match self.context.plans.get(store, &digest) {
@@ -250,9 +250,10 @@ impl ShardState {
             };
             let dispatcher = &self.context.dispatcher;
             let info = || store.run_info(uid).ok().flatten().map(std::borrow::Cow::Owned);
+            let held = attention && plan.as_deref().is_none_or(|plan| quorus_engine::goes_forward(plan, &step));
             match (state.status, &state.lease) {
-                // It stands in its queue again when the run is resumed.
-                (StepStatus::Queued, _) if paused => {}
+                // It stands in its queue again when the run is resumed, or repaired.
+                (StepStatus::Queued, _) if paused || held => {}
                 (StepStatus::Queued, _) if active(Mutant::ForgottenQueue) => {}
                 (StepStatus::Queued, _) => {
                     let place = super::task::Place { shard: self.shard, key, uid, step };

@@ -6,7 +6,7 @@
 use std::ops::ControlFlow;
 
 use bytes::Bytes;
-use quorus_engine::{RunUid, StepId, StepState};
+use quorus_engine::{RunStatus, RunUid, StepId, StepState};
 use quorus_raft::GroupId;
 
 use super::{
@@ -29,6 +29,8 @@ pub struct OpenStep {
     pub digest: [u8; 32],
     /// The run is paused: no new attempts.
     pub paused: bool,
+    /// The run waits for people: no new attempts of what goes forward.
+    pub attention: bool,
     /// Which step.
     pub step: StepId,
     /// Where it stands.
@@ -56,21 +58,22 @@ pub(crate) fn visit(
     group: GroupId,
     mut visit: impl FnMut(OpenStep) -> ControlFlow<()>,
 ) -> Result<(), StoreError> {
-    let mut run: Option<(quorus_engine::RunInfo, [u8; 32], bool)> = None;
+    let mut run: Option<(quorus_engine::RunInfo, [u8; 32], bool, bool)> = None;
     reader.visit(&range(group), |key, _| {
         let (uid, id) = parse(key)?;
-        let (info, digest, paused) = match run.take() {
-            Some((info, digest, paused)) if info.uid == uid => (info, digest, paused),
+        let (info, digest, paused, attention) = match run.take() {
+            Some(known) if known.0.uid == uid => known,
             _ => {
                 let info = info::get(reader, group, uid)?.ok_or(StoreError::Missing { what: "info", uid })?;
                 let (head, _) = head::get(reader, group, uid)?.ok_or(StoreError::Missing { what: "head", uid })?;
                 let digest = *digest(&info, &head);
-                (info, digest, head.paused_by.is_some())
+                (info, digest, head.paused_by.is_some(), head.status == RunStatus::NeedsAttention)
             }
         };
         let state = step::get(reader, group, uid, &id)?.ok_or(StoreError::Missing { what: "step", uid })?;
-        let open = OpenStep { uid, namespace: info.namespace.clone(), run_id: info.run_id.clone(), digest, paused, step: id, state };
-        run = Some((info, digest, paused));
+        let (namespace, run_id) = (info.namespace.clone(), info.run_id.clone());
+        let open = OpenStep { uid, namespace, run_id, digest, paused, attention, step: id, state };
+        run = Some((info, digest, paused, attention));
         Ok(visit(open))
     })
 }

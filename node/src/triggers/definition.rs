@@ -3,7 +3,9 @@
 use bytes::Bytes;
 use prost::Message;
 use quorus_engine::{Formula, FormulaTemplate};
-use quorus_proto::v1::{AlertUnit, ConflictPolicy, EventFormat, EventRun, ReusePolicy, SecretSource, Trigger, TriggerAuth, TriggerSpec};
+use quorus_proto::v1::{
+    AlertUnit, ConflictPolicy, EventFormat, EventRun, EventSignal, ReusePolicy, SecretSource, Template, Trigger, TriggerAuth, TriggerSpec,
+};
 use quorus_spec::Problem;
 use serde_json::Value;
 
@@ -22,17 +24,44 @@ pub(crate) struct Definition {
     pub(crate) auth: TriggerAuth,
     pub(crate) filter: Option<Formula>,
     pub(crate) event_id: Option<FormulaTemplate>,
-    pub(crate) start: EventRun,
+    /// What an event starts, or what is started for a signal.
+    pub(crate) start: Option<Start>,
+    pub(crate) signal: Option<Signal>,
+}
+
+/// A run to start.
+#[derive(Debug)]
+pub(crate) struct Start {
+    pub(crate) run: EventRun,
     pub(crate) run_id: Option<FormulaTemplate>,
     pub(crate) input: Option<FormulaTemplate>,
     pub(crate) labels: Option<FormulaTemplate>,
 }
 
+/// A run to signal.
+#[derive(Debug)]
+pub(crate) struct Signal {
+    pub(crate) run_id: FormulaTemplate,
+    pub(crate) name: FormulaTemplate,
+    pub(crate) payload: Option<FormulaTemplate>,
+}
+
+impl Definition {
+    /// The workflow of runs that are started, if any are.
+    pub(crate) fn workflow(&self) -> Option<&str> {
+        self.start.as_ref().map(|start| start.run.workflow.as_str())
+    }
+}
+
 /// The definition's canonical bytes and their SHA-256.
 pub(crate) fn canonical(trigger: &Trigger) -> (Bytes, Bytes) {
     let mut trigger = trigger.clone();
-    if let Some(input) = trigger.spec.as_mut().and_then(|spec| spec.start.as_mut()).and_then(|start| start.input.as_mut()) {
-        resource::sort_template(input);
+    if let Some(spec) = &mut trigger.spec {
+        let inner = spec
+            .signal
+            .iter_mut()
+            .flat_map(|signal| signal.payload.iter_mut().chain(signal.start.iter_mut().flat_map(|start| &mut start.input)));
+        spec.start.iter_mut().flat_map(|start| &mut start.input).chain(inner).for_each(resource::sort_template);
     }
     resource::encode(&trigger)
 }
@@ -61,20 +90,29 @@ pub(crate) fn compile(trigger: &Trigger) -> Result<Definition, Vec<Problem>> {
     let auth = compiler.auth(spec.auth.as_ref());
     let filter = compiler.condition("spec.filter", &spec.filter);
     let event_id = compiler.text("spec.event_id", &spec.event_id);
-    let start = spec.start.clone().unwrap_or_default();
-    compiler.start(spec.start.as_ref());
-    let run_id = compiler.text("spec.start.run_id", &start.run_id);
-    let input = start.input.as_ref().and_then(|template| match resource::template_value("spec.start.input", template) {
-        Ok(value) => compiler.template("spec.start.input", &value),
-        Err(problem) => {
-            compiler.problems.push(problem);
-            None
+    let (start, signal) = match (&spec.start, &spec.signal) {
+        (Some(start), None) => (Some(compiler.start("spec.start", start)), None),
+        (None, Some(signal)) => {
+            let start = signal.start.as_ref().map(|start| compiler.start_of_signal(start));
+            (start, compiler.signal(signal))
         }
-    });
-    let labels: serde_json::Map<String, Value> = start.labels.iter().map(|(key, value)| (key.clone(), value.as_str().into())).collect();
-    let labels = if labels.is_empty() { None } else { compiler.template("spec.start.labels", &Value::Object(labels)) };
+        (Some(_), Some(_)) => {
+            let hint = "to start a run for the signal if there is none, write `signal: {..., start: {workflow: NAME}}`";
+            compiler.error(
+                "spec.signal",
+                "more-than-one",
+                "an event starts a run or signals one: `start` and `signal` exclude each other",
+                hint,
+            );
+            (None, None)
+        }
+        (None, None) => {
+            compiler.problems.push(missing("spec.start", "add `start: {workflow: NAME}`, or `signal: {run_id: ..., name: ...}`"));
+            (None, None)
+        }
+    };
     if compiler.problems.is_empty() {
-        Ok(Definition { format, per, auth, filter, event_id, start, run_id, input, labels })
+        Ok(Definition { format, per, auth, filter, event_id, start, signal })
     } else {
         Err(compiler.problems)
     }
@@ -149,21 +187,67 @@ impl Compiler {
         }
     }
 
-    fn start(&mut self, start: Option<&EventRun>) {
-        let Some(start) = start else {
-            self.problems.push(missing("spec.start", "add `start: {workflow: NAME}`"));
-            return;
-        };
+    fn start(&mut self, path: &str, start: &EventRun) -> Start {
+        let at = |field: &str| format!("{path}.{field}");
         if start.workflow.is_empty() {
-            self.problems.push(missing("spec.start.workflow", "name the workflow that an event starts"));
+            self.problems.push(missing(&at("workflow"), "name the workflow that an event starts"));
         }
         if ConflictPolicy::try_from(start.on_conflict).is_err() {
-            self.error("spec.start.on_conflict", "unknown-value", "is no policy", "see the reference");
+            self.error(&at("on_conflict"), "unknown-value", "is no policy", "see the reference");
         }
         if ReusePolicy::try_from(start.on_reuse).is_err() {
-            self.error("spec.start.on_reuse", "unknown-value", "is no policy", "see the reference");
+            self.error(&at("on_reuse"), "unknown-value", "is no policy", "see the reference");
         }
-        self.problems.extend(resource::check_labels("spec.start.labels", start.labels.keys()));
+        self.problems.extend(resource::check_labels(&at("labels"), start.labels.keys()));
+        let labels: serde_json::Map<String, Value> = start.labels.iter().map(|(key, value)| (key.clone(), value.as_str().into())).collect();
+        Start {
+            run: start.clone(),
+            run_id: self.text(&at("run_id"), &start.run_id),
+            input: self.any_value(&at("input"), start.input.as_ref()),
+            labels: if labels.is_empty() { None } else { self.template(&at("labels"), &Value::Object(labels)) },
+        }
+    }
+
+    /// The run has the signal's id, and one that goes on is the one that is meant.
+    fn start_of_signal(&mut self, start: &EventRun) -> Start {
+        const PATH: &str = "spec.signal.start";
+        if !start.run_id.is_empty() {
+            self.error(
+                &format!("{PATH}.run_id"),
+                "unused-field",
+                "the run has the id that the signal goes to",
+                "remove it, or change `signal.run_id`",
+            );
+        }
+        if start.on_conflict != 0 {
+            self.error(&format!("{PATH}.on_conflict"), "unused-field", "a run that is going on is signalled", "remove it");
+        }
+        self.start(PATH, start)
+    }
+
+    fn signal(&mut self, signal: &EventSignal) -> Option<Signal> {
+        for (field, text) in [("run_id", &signal.run_id), ("name", &signal.name)] {
+            if text.is_empty() {
+                self.problems.push(missing(
+                    &format!("spec.signal.{field}"),
+                    "write for example `signal: {run_id: \"order-${event.body.order}\", name: paid}`",
+                ));
+            }
+        }
+        let run_id = self.text("spec.signal.run_id", &signal.run_id);
+        let name = self.text("spec.signal.name", &signal.name);
+        let payload = self.any_value("spec.signal.payload", signal.payload.as_ref());
+        Some(Signal { run_id: run_id?, name: name?, payload })
+    }
+
+    fn any_value(&mut self, path: &str, template: Option<&Template>) -> Option<FormulaTemplate> {
+        match resource::template_value(path, template?) {
+            Ok(value) => self.template(path, &value),
+            Err(problem) => {
+                self.problems.push(problem);
+                None
+            }
+        }
     }
 
     fn condition(&mut self, path: &str, source: &str) -> Option<Formula> {

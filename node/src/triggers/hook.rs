@@ -1,8 +1,8 @@
-//! `POST /hooks/{namespace}/{name}`: an event comes in, a run starts.
+//! `POST /hooks/{namespace}/{name}`: an event comes in, a run starts or gets a signal.
 //!
 //! | answer | when |
 //! |---|---|
-//! | 202 | at least one run was started |
+//! | 202 | at least one run was started or signalled |
 //! | 200 | all events were known already, or the filter says no |
 //! | 401 | the signature or token is missing or wrong |
 //! | 404 | there is no such trigger |
@@ -27,7 +27,10 @@ use axum::{
 use futures::StreamExt;
 use quorus_proto::{
     log::StoredTrigger,
-    v1::{StartRunRequest, run_service_server::RunService},
+    v1::{
+        SignalRunRequest, SignalWithStartRunRequest, StartRunRequest, lifecycle_service_server::LifecycleService,
+        run_service_server::RunService,
+    },
 };
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
@@ -40,7 +43,7 @@ use super::{
     map::{Mapped, Owner, map},
 };
 use crate::{
-    api::{ApiContext, Runs, errors, errors::reason},
+    api::{ApiContext, Lifecycle, Runs, errors, errors::reason},
     observe::names,
 };
 
@@ -204,13 +207,16 @@ struct Outcome {
 enum Started {
     Ignored,
     Run { run_id: String, existing: bool },
+    Signalled { run_id: String, signal: String },
 }
 
 async fn start_all(context: &Arc<ApiContext>, mapped: Vec<Mapped>, traceparent: &str) -> Vec<Outcome> {
-    let start = |Mapped { event_id, start }: Mapped| async move {
-        let result = match start {
-            None => Ok(Started::Ignored),
-            Some(request) => start_one(context, StartRunRequest { traceparent: traceparent.to_owned(), ..request }).await,
+    let start = |Mapped { event_id, start, signal }: Mapped| async move {
+        let start = start.map(|request| StartRunRequest { traceparent: traceparent.to_owned(), ..request });
+        let result = match (start, signal) {
+            (None, None) => Ok(Started::Ignored),
+            (Some(request), None) => start_one(context, request).await,
+            (start, Some(signal)) => signal_one(context, start, signal).await,
         };
         Outcome { event_id, result }
     };
@@ -225,6 +231,26 @@ async fn start_one(context: &Arc<ApiContext>, start: StartRunRequest) -> Result<
     Ok(Started::Run { run_id, existing: answer.existing })
 }
 
+/// The signal's id is the event's: the run takes it once, however often it comes.
+async fn signal_one(context: &Arc<ApiContext>, start: Option<StartRunRequest>, signal: SignalRunRequest) -> Result<Started, Status> {
+    let lifecycle = Lifecycle { context: context.clone() };
+    let signalled = Started::Signalled { run_id: signal.run_id.clone(), signal: signal.name.clone() };
+    match start {
+        None => {
+            let mut request = Request::new(signal);
+            request.set_timeout(START_WITHIN);
+            lifecycle.signal_run(request).await?;
+        }
+        Some(start) => {
+            let SignalRunRequest { name, signal_id, payload, .. } = signal;
+            let mut request = Request::new(SignalWithStartRunRequest { start: Some(start), name, signal_id, payload });
+            request.set_timeout(START_WITHIN);
+            lifecycle.signal_with_start_run(request).await?;
+        }
+    }
+    Ok(signalled)
+}
+
 /// One answer for all events of a post: no, if for any of them; those that were started are known when it comes again.
 fn answer(outcomes: Vec<Outcome>) -> Result<(&'static str, Response), No> {
     let mut runs = Vec::new();
@@ -236,6 +262,10 @@ fn answer(outcomes: Vec<Outcome>) -> Result<(&'static str, Response), No> {
             Ok(Started::Run { run_id, existing }) => {
                 started += usize::from(!existing);
                 runs.push(json!({"run_id": run_id, "event_id": event_id, "duplicate": existing}));
+            }
+            Ok(Started::Signalled { run_id, signal }) => {
+                started += 1;
+                runs.push(json!({"run_id": run_id, "event_id": event_id, "signal": signal}));
             }
             Err(status) => {
                 let no = refusal(&status);

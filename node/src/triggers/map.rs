@@ -1,12 +1,15 @@
-//! From an event to the start of a run. Pure, but for the name of a run that no event id gives one.
+//! From an event to the start of a run, or to a signal. Pure, but for the name of a run that no event id gives one.
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use quorus_engine::FormulaTemplate;
-use quorus_proto::v1::{Payload, Principal, StartRunRequest};
+use quorus_proto::v1::{Payload, Principal, SignalRunRequest, StartRunRequest};
 use serde_json::Value;
 
-use super::{definition::Definition, event::Event};
+use super::{
+    definition::{Definition, Start},
+    event::Event,
+};
 use crate::resource::short_hash;
 
 /// The label of runs that a trigger started.
@@ -19,8 +22,17 @@ const EVENT_ID_CHARS_MAX: usize = 500;
 pub(crate) struct Mapped {
     /// By what it is known if it comes again.
     pub(crate) event_id: Option<String>,
-    /// What it starts; `None` if the filter says no.
+    /// What it starts; with a signal only if no run of that id is going on.
     pub(crate) start: Option<StartRunRequest>,
+    /// What it signals.
+    pub(crate) signal: Option<SignalRunRequest>,
+}
+
+impl Mapped {
+    /// False if the filter says no.
+    pub(crate) fn passes(&self) -> bool {
+        self.start.is_some() || self.signal.is_some()
+    }
 }
 
 /// Whose trigger it is.
@@ -47,38 +59,64 @@ pub(crate) fn map(owner: &Owner<'_>, definition: &Definition, event: &Event) -> 
     if let Some(filter) = &definition.filter
         && !filter.holds(&documents).map_err(|error| told("filter", error.to_string()))?
     {
-        return Ok(Mapped { event_id, start: None });
+        return Ok(Mapped { event_id, start: None, signal: None });
     }
     // Without an id there is nothing by which it could be known again.
     let known_by = event_id.clone().unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
     let hash = short_hash(&[owner.namespace, owner.name, &known_by]);
-    let run_id = match &definition.run_id {
-        Some(template) => text("start.run_id", template, &documents)?,
-        None => format!("{}-{hash}", owner.name),
+    let known_as = format!("trigger:{}:{hash}", owner.name);
+    let signal = match &definition.signal {
+        None => None,
+        Some(signal) => Some(SignalRunRequest {
+            namespace: owner.namespace.to_owned(),
+            run_id: text("signal.run_id", &signal.run_id, &documents)?,
+            name: text("signal.name", &signal.name, &documents)?,
+            signal_id: known_as.clone(),
+            payload: Some(payload("signal.payload", signal.payload.as_ref(), &documents, event)?),
+            principal: owner.principal.cloned(),
+        }),
     };
-    let input = match &definition.input {
-        Some(template) => template.render(&documents).map_err(|error| told("start.input", error.to_string()))?,
-        None => event.input.clone(),
+    let start = match &definition.start {
+        None => None,
+        Some(start) => {
+            let run_id = match (&signal, &start.run_id) {
+                (Some(signal), _) => signal.run_id.clone(),
+                (None, Some(template)) => text("start.run_id", template, &documents)?,
+                (None, None) => format!("{}-{hash}", owner.name),
+            };
+            Some(StartRunRequest { run_id, request_id: known_as, ..start_of(owner, start, &documents, event)? })
+        }
     };
-    let mut labels = match &definition.labels {
-        Some(template) => labels(template.render(&documents).map_err(|error| told("start.labels", error.to_string()))?),
+    Ok(Mapped { event_id, start, signal })
+}
+
+/// Everything of a start but its ids.
+fn start_of(owner: &Owner<'_>, start: &Start, documents: &[Arc<Value>], event: &Event) -> Result<StartRunRequest, String> {
+    let mut labels = match &start.labels {
+        Some(template) => labels(template.render(documents).map_err(|error| format!("start.labels: {error}"))?),
         None => BTreeMap::new(),
     };
     labels.insert(LABEL.to_owned(), owner.name.to_owned());
-    let start = StartRunRequest {
+    Ok(StartRunRequest {
         namespace: owner.namespace.to_owned(),
-        workflow: definition.start.workflow.clone(),
-        workflow_version: definition.start.workflow_version,
-        run_id,
-        request_id: format!("trigger:{}:{hash}", owner.name),
-        input: Some(Payload { data: input.to_string().into(), encoding: String::new() }),
+        workflow: start.run.workflow.clone(),
+        workflow_version: start.run.workflow_version,
+        input: Some(payload("start.input", start.input.as_ref(), documents, event)?),
         labels,
-        on_conflict: definition.start.on_conflict,
-        on_reuse: definition.start.on_reuse,
+        on_conflict: start.run.on_conflict,
+        on_reuse: start.run.on_reuse,
         principal: owner.principal.cloned(),
         ..StartRunRequest::default()
+    })
+}
+
+/// What an expression makes of the event, or what the event carries.
+fn payload(what: &str, template: Option<&FormulaTemplate>, documents: &[Arc<Value>], event: &Event) -> Result<Payload, String> {
+    let value = match template {
+        Some(template) => template.render(documents).map_err(|error| format!("{what}: {error}"))?,
+        None => event.input.clone(),
     };
-    Ok(Mapped { event_id, start: Some(start) })
+    Ok(Payload { data: value.to_string().into(), encoding: String::new() })
 }
 
 /// A value as the text of an id.
@@ -168,6 +206,49 @@ spec:
         let event = events(EventFormat::Json, AlertUnit::Alert, &Post::new([], "{}")).unwrap().remove(0);
         let id = || mapped(&definition, &event).unwrap().start.unwrap().request_id;
         assert_ne!(id(), id());
+    }
+
+    #[test]
+    fn an_event_becomes_a_signal_with_an_id_of_its_own() {
+        let signal = "  signal: {run_id: \"order-${event.body.order}\", name: paid, payload: {by: \"${event.body.by}\"}START}\n";
+        let yaml = |start: &str| {
+            let head = "api_version: quorus/v1\nkind: Trigger\nmetadata: {name: alerts}\nspec:\n  auth: {unsigned: true}\n  event_id: \"${event.body.id}\"\n";
+            format!("{head}{}", signal.replace("START", start))
+        };
+        let event = |id: u32| {
+            let body = json!({"id": id, "order": 7, "by": "ann"}).to_string();
+            events(EventFormat::Json, AlertUnit::Alert, &Post::new([], body)).unwrap().remove(0)
+        };
+        let only = mapped(&compiled(&yaml("")), &event(1)).unwrap();
+        let sent = only.signal.clone().unwrap();
+        assert_eq!(
+            (sent.run_id.as_str(), sent.name.as_str(), sent.payload.unwrap().data.as_ref()),
+            ("order-7", "paid", &br#"{"by":"ann"}"#[..])
+        );
+        assert_eq!(only.start, None);
+        assert_eq!(mapped(&compiled(&yaml("")), &event(1)).unwrap(), only, "the same event is the same signal");
+        assert_ne!(mapped(&compiled(&yaml("")), &event(2)).unwrap().signal.unwrap().signal_id, sent.signal_id);
+        let with_start = mapped(&compiled(&yaml(", start: {workflow: order}")), &event(1)).unwrap();
+        assert_eq!(with_start.start.map(|start| (start.run_id, start.workflow)), Some(("order-7".to_owned(), "order".to_owned())));
+        assert!(with_start.signal.is_some());
+    }
+
+    #[test]
+    fn what_a_trigger_does_is_said_once() {
+        let refused = |rest: &str| {
+            let yaml =
+                format!("api_version: quorus/v1\nkind: Trigger\nmetadata: {{name: alerts}}\nspec: {{auth: {{unsigned: true}}{rest}}}\n");
+            let trigger: Trigger = quorus_spec::read_resource(&yaml, "t.yaml", definition::KIND).unwrap();
+            let problems = definition::compile(&trigger).unwrap_err();
+            problems.into_iter().map(|problem| format!("{} {}", problem.path, problem.code)).collect::<Vec<_>>()
+        };
+        assert_eq!(refused(""), ["spec.start missing-field"]);
+        assert_eq!(refused(", start: {workflow: w}, signal: {run_id: r, name: go}"), ["spec.signal more-than-one"]);
+        assert_eq!(refused(", signal: {run_id: r}"), ["spec.signal.name missing-field"]);
+        assert_eq!(
+            refused(", signal: {run_id: r, name: go, start: {workflow: w, run_id: other, on_conflict: reject}}"),
+            ["spec.signal.start.run_id unused-field", "spec.signal.start.on_conflict unused-field"]
+        );
     }
 
     #[test]

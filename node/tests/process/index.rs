@@ -192,7 +192,9 @@ async fn what_needs_a_person_is_listed_until_somebody_settles_it() {
     let client = cluster.client();
     let held = "api_version: quorus/v1\nkind: Workflow\nmetadata: {name: held}\nspec:\n  on_failure: hold\n  steps:\n    - {id: only, task: {type: work}, retry: {max_attempts: 1}}\n";
     let items = "api_version: quorus/v1\nkind: Workflow\nmetadata: {name: items}\nspec:\n  steps:\n    - id: all\n      for_each: {in: \"${input}\", max_failures: 5, steps: [{id: one, task: {type: work}, with: \"${item}\", retry: {max_attempts: 1}}]}\n";
+    let waits = items.replace("name: items", "name: waits") + "    - {id: go, needs: [all], signal: {name: go}, timeout: 1h}\n";
     apply(&client, held).await;
+    apply(&client, &waits).await;
     let revision = apply(&client, items).await;
     let record = Record::default();
     let _worker = work(&cluster, "w", 8, &record, |context| async move {
@@ -204,6 +206,9 @@ async fn what_needs_a_person_is_listed_until_somebody_settles_it() {
     let request = v1::StartRunRequest { workflow: "items".to_owned(), run_id: "items".to_owned(), input, ..Default::default() };
     client.start_run(request).await.unwrap();
     assert_eq!(end(&client, "items").await.status(), RunStatus::Succeeded);
+    let input = Some(v1::Payload { data: "[1, 2, 3]".into(), encoding: String::new() });
+    let request = v1::StartRunRequest { workflow: "waits".to_owned(), run_id: "given-up".to_owned(), input, ..Default::default() };
+    client.start_run(request).await.unwrap();
 
     let list = |client: Client, page_size: u32| async move {
         let mut request = v1::ListDeadLettersRequest { page_size, ..Default::default() };
@@ -221,6 +226,10 @@ async fn what_needs_a_person_is_listed_until_somebody_settles_it() {
         }
     };
     let item = ("items".to_owned(), "all[1]".to_owned(), "item_failed".to_owned());
+    let given_up = ("given-up".to_owned(), "all[1]".to_owned(), "item_failed".to_owned());
+    eventually("the item is listed while its run goes on", || async { list(client.clone(), 10).await.contains(&given_up).then_some(()) })
+        .await;
+    client.terminate_run(v1::TerminateRunRequest { run_id: "given-up".to_owned(), ..Default::default() }).await.unwrap();
     for node in 1..=3 {
         eventually(&format!("node {node} lists both"), || async {
             let found = list(cluster.client_of(node), 1).await;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use quorus_client::{Client, Error, Output, TaskError};
+use quorus_client::{Client, Error, Output, TaskContext, TaskError};
 use quorus_proto::v1::{self, CompensationState, RunStatus, StepStatus};
 use tokio::sync::Notify;
 use tonic::Code;
@@ -286,6 +286,70 @@ async fn approvals_of_people_for_whom_nobody_vouches_are_refused_by_default() {
     let mut given = approve("ada", "managers");
     given.principal.as_mut().unwrap().verified = true;
     refused(&client, "r", client.approve_step(given).await, Code::PermissionDenied, "UNVERIFIED_PRINCIPAL", before).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_a_run_needs_attention_nothing_begins_that_goes_forward() {
+    let cluster = Cluster::start(3).await;
+    let client = cluster.client();
+    let revision = apply(
+        &client,
+        "api_version: quorus/v1
+kind: Workflow
+metadata: {name: stuck}
+spec:
+  steps:
+    - id: all
+      for_each:
+        in: [1]
+        max_failures: 1
+        steps:
+          - {id: done, task: {type: work}, compensate: {task: {type: work}, retry: {max_attempts: 1}}}
+          - {id: fails, needs: [done], task: {type: work}, retry: {max_attempts: 1}}
+    - {id: go, signal: {name: go}, timeout: 1h}
+    - {id: next, needs: [go], task: {type: work}}
+    - {id: queued, task: {type: work, queue: late}}
+",
+    )
+    .await;
+    let record = Record::default();
+    let repaired = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let answer = {
+        let repaired = repaired.clone();
+        move |context: TaskContext| {
+            let (step, repaired) = (context.task().step.clone(), repaired.load(std::sync::atomic::Ordering::SeqCst));
+            async move {
+                // What begins too early fails, and the run with it.
+                let well = match step.as_str() {
+                    "all[0].done" => true,
+                    "all[0].fails" => false,
+                    _ => repaired,
+                };
+                if well { Ok(Output::from(serde_json::json!(1))) } else { Err(TaskError::failed("Broken", step).non_retryable()) }
+            }
+        }
+    };
+    let _worker = work(&cluster, "w", 4, &record, answer.clone());
+    start(&client, "stuck", "r", revision).await;
+    until_status(&client, "r", RunStatus::NeedsAttention).await;
+    let late = quorus_client::Worker::builder(cluster.endpoints()).name("late").queue("late").register("work", answer).build().unwrap();
+    let _late = tokio::spawn(async move { late.run(std::future::pending::<()>()).await });
+    eventually("the late worker is there", || async {
+        let workers = client.list_workers(v1::ListWorkersRequest::default()).await.ok()?.workers;
+        workers.iter().any(|worker| worker.name == "late" && !worker.incarnation.is_empty()).then_some(())
+    })
+    .await;
+    client.signal_run(v1::SignalRunRequest { run_id: "r".into(), name: "go".into(), ..Default::default() }).await.unwrap();
+    let waits = get(&client, "r").await;
+    assert_eq!(step(&waits, "go").status(), StepStatus::Succeeded);
+    assert_eq!(step(&waits, "next").status(), StepStatus::Pending);
+    assert_eq!(step(&waits, "queued").status(), StepStatus::Queued);
+
+    repaired.store(true, std::sync::atomic::Ordering::SeqCst);
+    client.retry_run(v1::RetryRunRequest { run_id: "r".into(), ..Default::default() }).await.unwrap();
+    let ended = end(&client, "r").await;
+    assert_eq!(ended.status(), RunStatus::Succeeded, "{ended:#?}");
+    assert_eq!((step(&ended, "next").attempt, step(&ended, "queued").attempt), (1, 1));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -306,6 +306,64 @@ spec:
     eventually("the pause is known", || async { (send("m6", body).await.status == 503).then_some(()) }).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_signals_a_run_once_and_starts_it_if_it_is_not_there() {
+    let cluster = Cluster::start(3).await;
+    let client = cluster.client();
+    let order = "api_version: quorus/v1
+kind: Workflow
+metadata: {name: order}
+spec:
+  steps:
+    - {id: first, signal: {name: paid}, timeout: 1h}
+    - {id: second, needs: [first], signal: {name: paid}, timeout: 1h}
+  output: [\"${steps.first.output.amount}\", \"${steps.second.output.amount}\"]
+";
+    apply(&client, order).await;
+    for (name, start) in [("orders", ", start: {workflow: order}"), ("payments", "")] {
+        let text = format!(
+            "api_version: quorus/v1
+kind: Trigger
+metadata: {{name: {name}}}
+spec:
+  auth: {{unsigned: true}}
+  event_id: \"${{event.body.id}}\"
+  signal: {{run_id: \"order-${{event.body.order}}\", name: paid, payload: {{amount: \"${{event.body.amount}}\"}}{start}}}
+"
+        );
+        let trigger = quorus_spec::read_resource(&text, "trigger.yaml", "Trigger").unwrap();
+        client.apply_trigger(v1::ApplyTriggerRequest { trigger: Some(trigger), ..Default::default() }).await.unwrap();
+    }
+    let send = |node: u64, trigger: &'static str, id: u32, amount: u32| {
+        let address = cluster.http_address(node);
+        let body = serde_json::json!({"id": id, "order": 7, "amount": amount}).to_string();
+        async move { post(&address, &format!("/hooks/default/{trigger}"), &[], &body).await }
+    };
+    let none = send(1, "payments", 1, 10).await;
+    assert_eq!((none.status, none.body["error"]["reason"].as_str()), (422, Some("RUN_NOT_FOUND")), "{}", none.body);
+    let first = send(1, "orders", 1, 10).await;
+    assert_eq!((first.status, first.body["run_id"].as_str()), (202, Some("order-7")), "{}", first.body);
+    assert_eq!(first.body["runs"][0]["signal"], "paid");
+    // The same event again, heard by another node, is not the second payment.
+    assert_eq!(send(2, "orders", 1, 10).await.status, 202);
+    let second = send(3, "payments", 2, 20).await;
+    assert_eq!(second.status, 202, "{}", second.body);
+    let run = end(&client, "order-7").await;
+    assert_eq!(run.status(), v1::RunStatus::Succeeded);
+    assert_eq!(run.output.unwrap().data.as_ref(), b"[10,20]");
+    // What was heard before is known also after the end; anything new comes too late.
+    assert_eq!(send(1, "payments", 2, 20).await.status, 202);
+    let late = send(1, "payments", 3, 30).await;
+    assert_eq!((late.status, late.body["error"]["reason"].as_str()), (422, Some("RUN_ENDED")), "{}", late.body);
+
+    let body = serde_json::json!({"id": 4, "order": 8, "amount": 1}).to_string().into();
+    let test = v1::TestTriggerRequest { name: "orders".to_owned(), body, ..Default::default() };
+    let event = client.test_trigger(test).await.unwrap().events.remove(0);
+    assert!(event.passes);
+    assert_eq!(event.signal.map(|signal| (signal.run_id, signal.name)), Some(("order-8".to_owned(), "paid".to_owned())));
+    assert_eq!(event.start.map(|start| start.workflow), Some("order".to_owned()));
+}
+
 /// The bound of a whole test, so that a schedule that never fires is told as such.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cron_schedule_of_seconds_fires_by_itself_and_stops_when_it_is_deleted() {

@@ -9,7 +9,8 @@ use super::activate::{bounded_input, output};
 use super::{Decider, End, reserved};
 use crate::run::{Instance, States, View};
 use crate::{
-    ChildVersion, EventKind, Failure, Payload, PlannedChild, PlannedKind, Rejection, RunStatus, RunUid, StepId, StepStatus, failure_type,
+    ChildVersion, EventKind, Failure, Payload, Phase, PlannedChild, PlannedKind, Rejection, RunStatus, RunUid, StepId, StepStatus,
+    failure_type,
 };
 
 /// The child was accepted. Hearing so again changes nothing.
@@ -29,6 +30,8 @@ pub(super) struct Ended<'c> {
     pub(super) status: RunStatus,
     pub(super) output: Option<&'c Payload>,
     pub(super) failure: Option<Failure>,
+    /// It never began to do what it was asked for.
+    pub(super) refused: bool,
 }
 
 /// The child ended. Hearing so again changes nothing.
@@ -37,11 +40,10 @@ pub(super) fn ended(decider: &mut Decider<'_, '_, '_>, step: &StepId, child: Run
     if known.ended.is_some() {
         return Ok(());
     }
-    let Ended { status, output, failure } = ended;
-    decider.push(EventKind::ChildEnded { step: step.clone(), status, failure: failure.clone() });
+    decider.push(EventKind::ChildEnded { step: step.clone(), status: ended.status, failure: ended.failure.clone() });
     // After a terminate nothing follows but that nothing is owed any more.
     if decider.draft.current(&instance).is_some_and(|state| state.status == StepStatus::Running) {
-        decider.after_child(&instance, status, output, failure);
+        decider.after_child(&instance, ended);
     }
     if !decider.draft.head().status.is_final() {
         decider.settle();
@@ -108,13 +110,17 @@ impl<'d> Decider<'_, 'd, '_> {
     }
 
     /// What follows from the end of a child.
-    fn after_child(&mut self, instance: &Instance<'d>, status: RunStatus, value: Option<&Payload>, failure: Option<Failure>) {
+    fn after_child(&mut self, instance: &Instance<'d>, ended: Ended<'_>) {
+        let Ended { status, output: value, failure, refused } = ended;
         let failed = |kind: &str, message: String| Failure { message, ..failure.clone().unwrap_or_else(|| reserved(kind, "")) };
         if instance.undoes {
             // What was undone has ended otherwise than well; that is what was asked for.
             return match status {
-                RunStatus::Succeeded | RunStatus::Cancelled | RunStatus::Failed => self.succeed(instance, None),
-                _ => self.fail_step(instance, failed(failure_type::CHILD_FAILED, "the child run could not undo what it did".to_owned())),
+                RunStatus::Succeeded | RunStatus::Cancelled | RunStatus::Failed if !refused => self.succeed(instance, None),
+                _ => {
+                    let unable = || failed(failure_type::CHILD_FAILED, "the child run could not undo what it did".to_owned());
+                    self.fail_step(instance, failure.clone().filter(|_| refused).unwrap_or_else(unable));
+                }
             };
         }
         if status == RunStatus::Succeeded {
@@ -124,7 +130,10 @@ impl<'d> Decider<'_, 'd, '_> {
             };
         }
         let cancel = self.draft.current(instance).and_then(|state| state.child.as_ref()).and_then(|child| child.cancel.clone());
-        let is_stopping = !self.draft.may_begin(instance);
+        // While people are waited for the run's own steps don't begin, but nothing has stopped them.
+        let is_put_off =
+            instance.scope.is_none() && self.is_held_back(instance) && matches!(self.phase(&None), Phase::Forward | Phase::Observing);
+        let is_stopping = !self.draft.may_begin(instance) && !is_put_off;
         let failure = match (cancel, status) {
             (Some(_), _) if is_stopping => return self.end(instance, End { failure, ..End::of(StepStatus::Cancelled) }),
             // Only its own time could have cancelled it.

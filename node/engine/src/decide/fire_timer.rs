@@ -28,6 +28,12 @@ pub(super) fn fire_timer(
     if kind != TimerKind::CancelGrace {
         decider.not_paused()?;
     }
+    if let Some(step) = step.filter(|_| kind == TimerKind::Due)
+        && decider.begins_something(step)
+        && decider.is_held_back(&decider.instance(step)?)
+    {
+        return Err(Rejection::HeldBack(step.clone()));
+    }
     decider.fire(step, kind)?;
     decider.settle();
     Ok(())
@@ -41,6 +47,14 @@ impl<'d> Decider<'_, 'd, '_> {
         };
         let state = self.draft.current(&self.instance(step)?).ok_or(Rejection::StaleTimer)?;
         Ok(state.timers().find(|(of, _)| *of == kind).map(|(_, due)| due))
+    }
+
+    /// True if something begins when its sleep is over; that of a wait is only its end.
+    pub(super) fn begins_something(&self, step: &StepId) -> bool {
+        let Some(state) = self.draft.entry(step) else { return false };
+        let is_wait =
+            self.instance(step).is_ok_and(|instance| matches!(instance.step.kind, PlannedKind::Wait(_)) && instance.item.is_none());
+        !is_wait || is_postponed(state)
     }
 
     /// A timer that is due acts.

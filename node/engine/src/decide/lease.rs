@@ -13,6 +13,9 @@ pub(super) fn lease(decider: &mut Decider<'_, '_, '_>, step: &StepId, worker: &W
         return Err(Rejection::NotQueued(step.clone()));
     };
     decider.not_paused()?;
+    if decider.is_held_back(&instance) {
+        return Err(Rejection::HeldBack(step.clone()));
+    }
     decider.lease(&instance, task, worker, FirstTime::default());
     Ok(())
 }

@@ -125,12 +125,12 @@ impl<'d> Decider<'_, 'd, '_> {
             Command::Annotate { principal, text } => repair::annotate(self, principal, text),
             Command::ChildStarted { step, child } => child::started(self, step, *child),
             Command::ChildEnded { step, child, status, output, failure } => {
-                let ended = child::Ended { status: *status, output: output.as_ref(), failure: failure.clone() };
+                let ended = child::Ended { status: *status, output: output.as_ref(), failure: failure.clone(), refused: false };
                 child::ended(self, step, *child, ended)
             }
             Command::ChildRefused { step, child, failure } => {
                 let failure = Failure { kind: failure_type::CHILD_REFUSED.to_owned(), ..failure.clone() };
-                let ended = child::Ended { status: RunStatus::Failed, output: None, failure: Some(failure) };
+                let ended = child::Ended { status: RunStatus::Failed, output: None, failure: Some(failure), refused: true };
                 child::ended(self, step, *child, ended)
             }
             Command::ParentNotified => {
@@ -203,6 +203,12 @@ impl<'d> Decider<'_, 'd, '_> {
 
     fn not_paused(&self) -> Result<(), Rejection> {
         if self.draft.head().paused_by.is_some() { Err(Rejection::Paused) } else { Ok(()) }
+    }
+
+    /// While the run waits for people nothing begins that goes forward, in whatever scope: no step, item, iteration, try or attempt.
+    /// What was begun comes to its end, and what is being undone goes on.
+    fn is_held_back(&self, instance: &Instance<'_>) -> bool {
+        self.draft.head().status == RunStatus::NeedsAttention && instance.goes_forward()
     }
 
     /// Something may follow anywhere: in the run, and in each scope that has not ended.

@@ -22,13 +22,22 @@ pub(super) fn resume(decider: &mut Decider<'_, '_, '_>, principal: &Principal, r
         return Ok(());
     }
     decider.push(EventKind::RunResumed { principal: principal.clone(), reason: reason.to_owned() });
-    decider.fire_expired()?;
-    decider.offer_to_workers();
+    decider.catch_up()?;
     decider.settle();
     Ok(())
 }
 
 impl<'d> Decider<'_, 'd, '_> {
+    /// Does what was put off while the run was paused or waited for people.
+    pub(super) fn catch_up(&mut self) -> Result<(), Rejection> {
+        if self.draft.head().paused_by.is_some() {
+            return Ok(());
+        }
+        self.fire_expired()?;
+        self.offer_to_workers();
+        Ok(())
+    }
+
     /// In the order in which they were due.
     fn fire_expired(&mut self) -> Result<(), Rejection> {
         let now = self.context.now;
@@ -46,7 +55,11 @@ impl<'d> Decider<'_, 'd, '_> {
                 None => self.draft.head().timers().any(|timer| timer == (kind, due)),
                 Some(step) => self.draft.entry(step).is_some_and(|state| state.timers().any(|timer| timer == (kind, due))),
             };
-            if armed {
+            let held = match step.as_ref().filter(|step| kind == TimerKind::Due && self.begins_something(step)) {
+                Some(step) => self.is_held_back(&self.instance(step)?),
+                None => false,
+            };
+            if armed && !held {
                 self.fire(step.as_ref(), kind)?;
             }
         }
@@ -62,6 +75,9 @@ impl<'d> Decider<'_, 'd, '_> {
     /// Workers that have room take what was queued meanwhile.
     fn offer_to_workers(&mut self) {
         for instance in self.open_instances() {
+            if self.is_held_back(&instance) {
+                continue;
+            }
             let queue = self.draft.current(&instance).filter(|state| state.status == StepStatus::Queued).map(|state| state.queue.clone());
             let Some((queue, task)) = queue.zip(instance.step.kind.task()) else { continue };
             if let Some(worker) = self.context.credits.take(&queue) {

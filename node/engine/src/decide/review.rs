@@ -1,7 +1,7 @@
 //! What follows in a container or an item after something changed in it: it completes, fails, is tried again, or goes on undoing.
 
 use super::activate::output;
-use super::{Decider, End, backoff, permanent};
+use super::{Decider, End, backoff, reserved};
 use crate::run::{Instance, States, in_scope};
 use crate::{
     EventKind, Failure, Millis, Payload, Phase, PlannedKind, PlannedRepeat, RetryPolicy, RunOn, ScopeState, StepId, StepStatus,
@@ -88,7 +88,10 @@ impl<'d> Decider<'_, 'd, '_> {
         if let Some(last) = &last {
             // An iteration that begins again, after a repair, is not over.
             if !self.draft.current(last).is_some_and(|state| state.status.is_final()) {
-                return self.activate(last);
+                if !self.is_held_back(last) {
+                    self.activate(last);
+                }
+                return;
             }
             self.draft.begin_step();
             match repeat.until.0.evaluate_bool(&self.draft.view(last)) {
@@ -99,9 +102,9 @@ impl<'d> Decider<'_, 'd, '_> {
         }
         if begun >= repeat.max_iterations {
             let message = format!("the condition did not hold after {begun} iterations");
-            return self.fail_scope(&Some(instance.id.clone()), permanent(failure_type::ITERATION_LIMIT, &message));
+            return self.fail_scope(&Some(instance.id.clone()), reserved(failure_type::ITERATION_LIMIT, message));
         }
-        if let Some(next) = Instance::of(plan, &instance.id.item(begun)) {
+        if let Some(next) = Instance::of(plan, &instance.id.item(begun)).filter(|next| !self.is_held_back(next)) {
             self.start_or_postpone(&next);
         }
     }

@@ -17,7 +17,7 @@ impl<'d> Decider<'_, 'd, '_> {
     /// For its first attempt, or again.
     pub(super) fn schedule(&mut self, instance: &Instance<'d>, task: &PlannedTask, first: FirstTime) {
         let (queue, wait) = self.queue(instance, task);
-        let paused = self.draft.head().paused_by.is_some();
+        let paused = self.draft.head().paused_by.is_some() || self.is_held_back(instance);
         let worker = if paused { None } else { self.context.credits.take_for(queue, instance.step, task) };
         match worker {
             Some(worker) => self.lease(instance, task, &worker, first),

@@ -1,8 +1,10 @@
 //! Goes on until nothing more follows. Iterative: a chain of steps that end at once may have 10,000 of them.
 
+use std::ops::Bound;
+
 use super::Decider;
-use crate::EventKind;
-use crate::run::{Instance, entry_at};
+use crate::run::{Instance, Place, entry_at};
+use crate::{EventKind, RunStatus};
 
 /// A decision that is larger than this leaves the rest of a fan-out to the next one, so that neither a record of the log nor an actor's
 /// turn grows with the width of a plan: thousands of steps with small inputs, one with the largest. Something must be open before it
@@ -15,7 +17,7 @@ impl<'d> Decider<'_, 'd, '_> {
         let plan = self.draft.run.plan();
         loop {
             let may_begin = !(self.is_too_large() && self.draft.has_any_open());
-            if let Some(place) = self.draft.next_ready().filter(|_| may_begin) {
+            if let Some(place) = self.next_ready().filter(|_| may_begin) {
                 match entry_at(plan, &place.0, place.1).and_then(|id| Instance::of(plan, &id)) {
                     Some(instance) => self.start_or_postpone(&instance),
                     None => self.draft.index.ready.remove(&place),
@@ -28,6 +30,20 @@ impl<'d> Decider<'_, 'd, '_> {
                 None => return,
             }
         }
+    }
+
+    /// While people are waited for only what is there for that.
+    fn next_ready(&self) -> Option<Place> {
+        if self.draft.head().status != RunStatus::NeedsAttention {
+            return self.draft.next_ready();
+        }
+        let plan = self.draft.run.plan();
+        let ready = self.draft.index.ready.from(Bound::Unbounded).map(|(place, ())| place);
+        let may_begin = |place: &&Place| {
+            let instance = entry_at(plan, &place.0, place.1).and_then(|id| Instance::of(plan, &id));
+            instance.is_none_or(|instance| !self.is_held_back(&instance))
+        };
+        ready.filter(may_begin).next().cloned()
     }
 
     pub(super) fn is_too_large(&self) -> bool {

@@ -77,6 +77,11 @@ impl<'p> Instance<'p> {
         }
     }
 
+    /// True for what neither undoes something nor runs because people are waited for.
+    pub(crate) fn goes_forward(&self) -> bool {
+        !self.undoes && self.step.role != Role::OnAttention
+    }
+
     /// The items around it, as a path.
     pub(crate) fn within(&self) -> Option<StepId> {
         self.id.within()
@@ -115,6 +120,11 @@ pub(crate) fn seen_from(plan: &Plan, within: Option<&StepId>, step: &PlannedStep
 pub(crate) fn item_around(plan: &Plan, within: Option<&StepId>, container: &PlannedStep) -> Option<(StepId, u32)> {
     let around = ancestors(plan, container).filter(|container| has_items(container)).count();
     outer(within?, around + 1)?.as_item()
+}
+
+/// True if nothing of the step begins while its run waits for people.
+pub fn goes_forward(plan: &Plan, id: &StepId) -> bool {
+    Instance::of(plan, id).is_none_or(|instance| instance.goes_forward())
 }
 
 /// Steps that have one entry in a run at most: a run counts them.

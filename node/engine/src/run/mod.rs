@@ -17,6 +17,8 @@ mod timers;
 mod view;
 
 pub(crate) use draft::Draft;
+pub(crate) use index::Place;
+pub use instance::goes_forward;
 pub(crate) use instance::{Instance, ScopeId, entry_at, in_scope, steps_total};
 pub(crate) use joins::{Verdict, verdict};
 pub use owed::Owed;

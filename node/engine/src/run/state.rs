@@ -8,7 +8,9 @@ use super::documents::Documents;
 use super::index::{Index, Standing};
 use super::instance::{self, Instance, ScopeId};
 use super::states::States;
-use crate::{Event, EventKind, Plan, PlannedStep, RunHead, RunInfo, SignalKey, SignalState, StateMut, StepId, StepState, StepStatus, fold};
+use crate::{
+    Event, EventKind, Plan, PlannedStep, RunHead, RunInfo, RunStatus, SignalKey, SignalState, StateMut, StepId, StepState, StepStatus, fold,
+};
 
 /// The working state of one run. See the module.
 #[derive(Debug)]
@@ -130,6 +132,12 @@ impl Run {
     /// The entries of steps that were started; also those that are left from earlier generations.
     pub fn steps(&self) -> &BTreeMap<StepId, StepState> {
         &self.stored.steps
+    }
+
+    /// True if no attempt of the step begins now: the run is paused, or waits for people and the step would go forward.
+    pub fn holds_back(&self, id: &StepId) -> bool {
+        let head = self.head();
+        head.paused_by.is_some() || head.status == RunStatus::NeedsAttention && instance::goes_forward(&self.plan, id)
     }
 
     /// The entry of a step, if it was started.

@@ -25,6 +25,7 @@ pub(in super::super) fn retry(decider: &mut Decider<'_, '_, '_>, why: Why<'_>) -
         }
     }
     decider.review_everything();
+    decider.catch_up()?;
     decider.settle();
     Ok(())
 }

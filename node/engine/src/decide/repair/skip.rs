@@ -33,6 +33,9 @@ pub(in super::super) fn skip(
     }
     decider.end(&instance, End { output: output.cloned(), skip: Some(SkipCause::Operator), ..End::of(StepStatus::Skipped) });
     decider.review_everything();
+    if holds_up {
+        decider.catch_up()?;
+    }
     decider.settle();
     Ok(())
 }
