@@ -39,6 +39,14 @@ fn seeds_are_told_in_order_and_hold() {
 }
 
 #[test]
+fn a_disk_that_lies_about_its_syncs_is_caught_when_all_power_fails() {
+    let (told, code) = sim(&["--seed", "4", "--minutes", "1", "--lying-disks", "--no-shrink"]);
+    assert!(told.contains("power-loss-all"), "{told}");
+    assert!(told.contains("violated: kept: "), "{told}");
+    assert_eq!(code, Some(1), "{told}");
+}
+
+#[test]
 fn what_makes_no_sense_is_refused_with_a_reason() {
     for arguments in [&["--minutes", "0"][..], &["--minutes", "NaN"], &["--here", "--faults", "1,x"]] {
         assert_eq!(sim(arguments), (String::new(), Some(2)), "{arguments:?}");

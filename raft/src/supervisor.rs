@@ -42,7 +42,8 @@ pub(crate) fn raft_config(options: &Options) -> Result<openraft::Config, ConfigE
         replication_lag_threshold: u64::MAX / 4,
         snapshot_policy: SnapshotPolicy::LogsSinceLast(options.snapshot_every),
         max_in_snapshot_log_to_keep: options.keep_logs,
-        purge_batch_size: 1024,
+        // Few at a time where few are kept, as in simulations: else nothing would be purged there, and no snapshot sent.
+        purge_batch_size: options.keep_logs.clamp(1, 1024),
         // A restarted leader would go on in its old term, with entries in its log that the new actors have not seen.
         enable_leader_restore: Some(false),
         enable_pre_vote: Some(true),

@@ -37,22 +37,28 @@ pub(super) fn elapsed() -> Duration {
     ELAPSED.get()
 }
 
-/// The next eight bytes of chance, if this thread simulates.
-fn draw() -> Option<u64> {
-    let state = CHANCE.get()?.wrapping_add(0x9e37_79b9_7f4a_7c15);
+/// True on a thread that simulates.
+fn is_simulated() -> bool {
+    CHANCE.get().is_some()
+}
+
+/// The next eight bytes of chance; only on a thread that simulates.
+fn draw() -> u64 {
+    let state = CHANCE.get().unwrap_or_default().wrapping_add(0x9e37_79b9_7f4a_7c15);
     CHANCE.set(Some(state));
-    Some(mix(state))
+    mix(state)
 }
 
 /// A number that nobody had before.
 pub(super) fn unique() -> u128 {
-    let draw = || u128::from(draw().unwrap_or_default());
-    draw() << 64 | draw()
+    u128::from(draw()) << 64 | u128::from(draw())
 }
 
 /// What the clock says on a thread that simulates; none on others, and for clocks that count something else than time.
 fn simulated(clock: libc::clockid_t) -> Option<Duration> {
-    CHANCE.get()?;
+    if !is_simulated() {
+        return None;
+    }
     match clock {
         libc::CLOCK_REALTIME | libc::CLOCK_REALTIME_COARSE => Some(Duration::from_secs(WALL_AT_ZERO_S) + ELAPSED.get()),
         libc::CLOCK_MONOTONIC | libc::CLOCK_MONOTONIC_COARSE | libc::CLOCK_MONOTONIC_RAW | libc::CLOCK_BOOTTIME => {
@@ -75,13 +81,15 @@ mod instead_of_libc {
     // SAFETY: the signature is the C library's.
     #[unsafe(no_mangle)]
     unsafe extern "C" fn getrandom(buffer: *mut c_void, length: usize, flags: c_uint) -> isize {
-        let Some(mut eight) = super::draw() else {
+        if !super::is_simulated() {
             // SAFETY: the arguments are the caller's, for the same contract.
             return unsafe { libc::syscall(libc::SYS_getrandom, buffer, length, flags) } as isize;
-        };
+        }
+        // Whoever asks for nothing, as libraries do once in a process to see whether it works, draws nothing.
+        let mut eight = 0;
         for at in 0..length {
-            if at > 0 && at % 8 == 0 {
-                eight = super::draw().unwrap_or(eight);
+            if at % 8 == 0 {
+                eight = super::draw();
             }
             // SAFETY: `at` is below `length`, and the caller promises so many bytes.
             unsafe { buffer.cast::<u8>().add(at).write(eight.to_le_bytes()[at % 8]) };
@@ -115,18 +123,16 @@ mod tests {
         time::{Instant, SystemTime},
     };
 
+    use quorus_node::clock::{Clock, SystemClock};
+
     use super::*;
 
-    fn chances(seed: Option<u64>) -> (u64, String, SystemTime) {
+    fn chances(seed: Option<u64>) -> (u64, u128, SystemTime) {
         let thread = std::thread::spawn(move || {
             if let Some(seed) = seed {
                 own_thread(seed);
             }
-            (
-                RandomState::new().hash_one(1),
-                format!("{:?}", tempfile::Builder::new().rand_bytes(12).make(|path| Ok(path.to_owned())).unwrap().path()),
-                SystemTime::now(),
-            )
+            (RandomState::new().hash_one(1), SystemClock.unique(), SystemTime::now())
         });
         thread.join().unwrap()
     }

@@ -50,6 +50,9 @@ pub struct Args {
     /// Runs to find fewer faults, at most
     #[arg(long, default_value_t = 40)]
     shrink_runs: u32,
+    /// Disks say that they synced, and did not: every seed with a power loss must be violated
+    #[arg(long, hide = true)]
+    lying_disks: bool,
     /// Runs the one seed in this process and writes its outcome as JSON
     #[arg(long, hide = true)]
     here: bool,
@@ -69,6 +72,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
             seed: args.seed,
             turmoil: Duration::from_secs_f64(args.minutes * 60.0),
             only: args.faults.as_deref().map(numbers).transpose()?,
+            lying_disks: args.lying_disks,
             results: args.results,
         };
         log_to_stderr();
@@ -127,6 +131,9 @@ async fn one(args: &Args, seed: u64, faults: Option<String>) -> anyhow::Result<O
     command.args(["sim", "--here", "--seed", &seed.to_string(), "--minutes", &args.minutes.to_string()]);
     if let Some(faults) = faults {
         command.args(["--faults", &faults]);
+    }
+    if args.lying_disks {
+        command.arg("--lying-disks");
     }
     if let Some(results) = &args.results {
         command.arg("--results").arg(results);

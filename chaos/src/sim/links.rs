@@ -15,16 +15,19 @@ pub(super) enum Effect {
     Cut,
 }
 
+/// From one host to another.
+pub(super) type Way = (String, String);
+
 /// What faults do to links, by fault and by link.
 #[derive(Default)]
 pub(super) struct Links {
-    effects: BTreeMap<u64, Vec<((String, String), Effect)>>,
-    in_force: BTreeMap<(String, String), [Option<Effect>; 2]>,
+    effects: BTreeMap<u64, Vec<(Way, Effect)>>,
+    in_force: BTreeMap<Way, [Option<Effect>; 2]>,
 }
 
 impl Links {
     /// A fault does this from here on.
-    pub(super) fn set(&mut self, fault: u64, effects: Vec<((String, String), Effect)>) {
+    pub(super) fn set(&mut self, fault: u64, effects: Vec<(Way, Effect)>) {
         self.effects.insert(fault, effects);
     }
 
@@ -35,8 +38,7 @@ impl Links {
 
     /// Brings every link of the simulation to where it is to be.
     pub(super) fn apply(&mut self, simulation: &turmoil::Sim<'_>, latency_max: Duration) {
-        let mut wanted: BTreeMap<(String, String), [Option<Effect>; 2]> =
-            self.in_force.keys().map(|pair| (pair.clone(), [None, None])).collect();
+        let mut wanted: BTreeMap<Way, [Option<Effect>; 2]> = self.in_force.keys().map(|pair| (pair.clone(), [None, None])).collect();
         for ((from, to), effect) in self.effects.values().flatten() {
             let (pair, way) = if from < to { ((from.clone(), to.clone()), 0) } else { ((to.clone(), from.clone()), 1) };
             let worst = &mut wanted.entry(pair).or_default()[way];
@@ -57,13 +59,7 @@ impl Links {
     }
 }
 
-fn change(
-    simulation: &turmoil::Sim<'_>,
-    pair: &(String, String),
-    was: [Option<Effect>; 2],
-    wanted: [Option<Effect>; 2],
-    latency_max: Duration,
-) {
+fn change(simulation: &turmoil::Sim<'_>, pair: &Way, was: [Option<Effect>; 2], wanted: [Option<Effect>; 2], latency_max: Duration) {
     let (a, b) = (pair.0.as_str(), pair.1.as_str());
     if was.contains(&Some(Effect::Hold)) {
         simulation.release(a, b);

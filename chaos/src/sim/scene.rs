@@ -63,7 +63,7 @@ impl Scene {
         let heartbeat = Duration::from_millis(*dice.pick(&[200, 250, 400]));
         let election_min = heartbeat * 4;
         let often = dice.percent(40);
-        let snapshot_every = if often { dice.between(40, 300) } else { 20_000 };
+        let snapshot_every = if often { dice.between(10, 120) } else { 20_000 };
         let mut scene = Self {
             seed,
             turmoil,
@@ -74,7 +74,7 @@ impl Scene {
             lease: Duration::from_secs(if gentle { 30 } else { *dice.pick(&[10, 15, 30]) }),
             raft: Raft { heartbeat, election_min, election_max: election_min + Duration::from_millis(dice.between(300, 1500)) },
             snapshot_every,
-            keep_logs: if often { dice.between(5, 50) } else { 20_000 },
+            keep_logs: if often { dice.between(1, 10) } else { 20_000 },
             tick: Duration::from_millis(10),
             latency_max: Duration::from_millis(dice.between(5, 60)),
             offsets: BTreeMap::new(),

@@ -26,6 +26,8 @@ pub(super) struct Wanted {
     pub(super) turmoil: Duration,
     /// Leaves out all faults but these.
     pub(super) only: Option<Vec<u64>>,
+    /// Disks say that they synced, and did not: what a simulation that is worth something has to notice.
+    pub(super) lying_disks: bool,
     /// Where evidence and log are written.
     pub(super) results: Option<PathBuf>,
 }
@@ -89,7 +91,7 @@ fn simulate(wanted: &Wanted) -> anyhow::Result<Outcome> {
     for fault in &scene.faults {
         story.note(format_args!("planned: {fault}"));
     }
-    let mut world = World::new(scene.clone(), story.clone());
+    let mut world = World::new(scene.clone(), story.clone(), wanted.lying_disks);
     let mut outcome = Outcome { seed: wanted.seed, scene: describe(&scene), ..Outcome::default() };
     outcome.planned = scene.faults.iter().map(|fault| fault.id).collect();
 
@@ -120,7 +122,7 @@ fn simulate(wanted: &Wanted) -> anyhow::Result<Outcome> {
         }
         Ok(done || world.elapsed() > since + world.scene.stands_still_after())
     })?;
-    run_until(&mut world, SETTLES_WITHIN, |world| agree(world))?;
+    run_until(&mut world, SETTLES_WITHIN, agree)?;
     story.note("the end");
 
     let evidence = evidence(&world, healed)?;

@@ -44,7 +44,7 @@ pub(super) struct World {
 
 impl World {
     /// Everybody at the beginning.
-    pub(super) fn new(scene: Arc<Scene>, story: Story) -> Self {
+    pub(super) fn new(scene: Arc<Scene>, story: Story, lying_disks: bool) -> Self {
         let mut simulation = turmoil::Builder::new()
             .rng_seed(scene.seed)
             .epoch(std::time::UNIX_EPOCH + Duration::from_secs(chance::WALL_AT_ZERO_S))
@@ -54,9 +54,10 @@ impl World {
             .simulation_duration(Duration::from_secs(24 * 3600))
             .tcp_capacity(1 << 16)
             .build();
+        let new_disk = if lying_disks { MemoryDisk::lying } else { MemoryDisk::new };
         let (mut machines, stops) = (BTreeMap::new(), Stops::default());
         for node in 1..=scene.nodes {
-            let machine = Machine { node, disk: Arc::new(MemoryDisk::new()), clock: OffClock::default() };
+            let machine = Machine { node, disk: Arc::new(new_disk()), clock: OffClock::default() };
             machine.clock.set(scene.offsets.get(&node).copied().unwrap_or_default());
             machines.insert(node, machine.clone());
             let (scene, stops, story) = (scene.clone(), stops.clone(), story.clone());
