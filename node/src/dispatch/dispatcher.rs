@@ -126,6 +126,9 @@ impl Dispatcher {
         for line in lines {
             self.serve_line(&line);
         }
+        if active(Mutant::ExpireLeasesAtOnce) {
+            self.tick();
+        }
     }
 
     /// Ends a leadership and forgets what it brought. One that a newer leadership has replaced brought nothing that is still here.
