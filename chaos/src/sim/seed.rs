@@ -15,7 +15,10 @@ use super::{
     work,
     world::World,
 };
-use crate::record::{Evidence, FaultPhase, evidence::Setup, folder::Folder};
+use crate::{
+    check::{self, Verdict},
+    record::{Evidence, FaultPhase, evidence::Setup, folder::Folder},
+};
 
 /// What is asked for.
 #[derive(Clone, Debug)]
@@ -127,10 +130,17 @@ fn simulate(wanted: &Wanted) -> anyhow::Result<Outcome> {
 
     let evidence = evidence(&world, healed)?;
     outcome.violations.extend(basic::violations(&evidence, scene.gentle));
+    let judged = check::judge(&evidence);
+    for invariant in judged.invariants.iter().filter(|invariant| invariant.verdict == Verdict::Violated) {
+        let first = invariant.violations.first().map(|violation| violation.summary.as_str()).unwrap_or_default();
+        outcome.violations.push(format!("{}: {} ({} in all), for example: {first}", invariant.id, invariant.title, invariant.violated));
+    }
+    outcome.unknown.extend(judged.reasons.iter().cloned());
     summarise(&mut outcome, &evidence, &world);
     if let Some(results) = &wanted.results {
         let folder = Folder::create(results.join(format!("seed-{}", wanted.seed)))?;
         folder.write(&evidence)?;
+        folder.write_json("results.json", &judged)?;
         let log = folder.file("events.log");
         world.story.look(|told| std::fs::write(&log, &told.log)).with_context(|| format!("writing {}", log.display()))?;
     }
