@@ -220,7 +220,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
         retention,
     });
     let server = Server { api: api.clone(), prober: prober.clone(), dispatcher: dispatcher.clone(), times, draining: draining.clone() };
-    let mut server = server.start(listener, &stop)?;
+    let mut server = server.start(listener, &stop).await?;
 
     let opened = async {
         let system_group = host.open(group, Box::new(replica)).await?;

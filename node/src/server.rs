@@ -103,10 +103,12 @@ impl Server {
     ///
     /// # Errors
     /// If the socket can't be used.
-    pub fn start(self, listener: TcpListener, stop: &CancellationToken) -> Result<Running, Error> {
+    pub async fn start(self, listener: TcpListener, stop: &CancellationToken) -> Result<Running, Error> {
         let stop = stop.child_token();
         let Self { api, prober, dispatcher, times, draining } = self;
         let (health, health_service) = tonic_health::server::health_reporter();
+        // The reporter takes the whole server as serving from the start; the node says when it is.
+        report(&health, false).await;
         let reflect = || {
             tonic_reflection::server::Builder::configure()
                 .register_encoded_file_descriptor_set(DESCRIPTORS)
@@ -163,13 +165,18 @@ impl Server {
     }
 }
 
+async fn report(health: &HealthReporter, serving: bool) {
+    let status = if serving { ServingStatus::Serving } else { ServingStatus::NotServing };
+    for service in SERVICES {
+        health.set_service_status(service, status).await;
+    }
+}
+
 impl Running {
     /// Tells health checkers whether requests are welcome.
     pub async fn set_serving(&self, serving: bool) {
-        let Some(health) = &self.health else { return };
-        let status = if serving { ServingStatus::Serving } else { ServingStatus::NotServing };
-        for service in SERVICES {
-            health.set_service_status(service, status).await;
+        if let Some(health) = &self.health {
+            report(health, serving).await;
         }
     }
 
