@@ -116,6 +116,12 @@ pub fn damage(data_dir: &Path, others: &[PathBuf], kind: FileKind, damage: Damag
     Ok(damaged)
 }
 
+/// Forgets that a folder is damaged: the damaged file was replaced.
+pub fn forgive(data_dir: &Path) -> anyhow::Result<()> {
+    let note = data_dir.join(NOTE);
+    fs::remove_file(&note).with_context(|| format!("removing {}", note.display()))
+}
+
 /// Files of a kind that are not empty, in the order of their names.
 fn files_of(data_dir: &Path, kind: FileKind) -> anyhow::Result<Vec<PathBuf>> {
     let folder = data_dir.join("db");

@@ -174,6 +174,9 @@ impl Trial<'_> {
             starter.await?;
         }
         ended?;
+        if let Some(note) = trial.bury().await {
+            anstream::println!("{note}");
+        }
         trial.cluster.wait_ready(PATIENCE).await?;
         let accepted = load.accepted.lock().clone();
         let mut runs = Vec::new();
@@ -204,8 +207,7 @@ impl Trial<'_> {
     }
 
     async fn round(&mut self, round: u32) -> anyhow::Result<()> {
-        let chosen = self.chance.below(NODES) + 1;
-        let node = self.hurt.unwrap_or(chosen);
+        let node = self.chance.below(NODES) + 1;
         let before = self.load.counts();
         let note = match self.args.kind {
             Kind::PowerOne => self.lose_power(vec![node]).await?,
@@ -248,7 +250,7 @@ impl Trial<'_> {
         let mut losses = Vec::new();
         for node in &nodes {
             let (socket, kill) = (self.folder.join(format!("disk-{node}.sock")), pids.get(node).copied());
-            let what = Order::PowerLoss { keep: self.args.keep, torn: self.args.torn, seed: self.chance.next(), kill };
+            let what = Order::PowerLoss { keep: self.args.keep, torn: self.args.torn, seed: self.chance.draw(), kill };
             // All at once.
             losses.push(tokio::task::spawn_blocking(move || order(&socket, &what)));
         }
@@ -281,7 +283,7 @@ impl Trial<'_> {
         self.tell(node, &Order::Faults(Faults::default()))?;
         let Some(after) = ended else { return Ok("went on".to_owned()) };
         if faults.eio_on_fsync {
-            let seed = self.chance.next();
+            let seed = self.chance.draw();
             self.tell(node, &Order::PowerLoss { keep: self.args.keep, torn: self.args.torn, seed, kill: None })?;
             self.tell(node, &Order::PowerOn)?;
         }
@@ -312,7 +314,18 @@ impl Trial<'_> {
         Ok(client.cluster_status().await?.shards.iter().filter(|shard| shard.leader_node == node).count())
     }
 
+    /// A node that served with a damaged file and stopped later, when it read there, stays away: it can't be trusted any more.
+    async fn bury(&mut self) -> Option<String> {
+        let hurt = self.hurt.filter(|hurt| !self.cluster.is_alive(*hurt))?;
+        // It is dead already; this only forgets its process.
+        let _ = self.cluster.kill(hurt).await;
+        Some(format!("node {hurt} stopped itself later: {}", last_error(&self.cluster.log_of(hurt))))
+    }
+
     async fn flip(&mut self, node: u64, round: u32) -> anyhow::Result<String> {
+        if let Some(hurt) = self.hurt {
+            return Ok(self.bury().await.unwrap_or_else(|| format!("skipped: node {hurt} is damaged, and two would be a majority")));
+        }
         let (mut kinds, mut damages) = (FileKind::ALL.iter().cycle(), [Damage::Bit, Damage::Zero, Damage::Cut].iter().cycle());
         let place = usize::try_from(round - 1)?;
         let kind = *kinds.nth(place).context("kinds never end")?;
@@ -325,7 +338,7 @@ impl Trial<'_> {
         }
         copy(&data, &whole)?;
         let others: Vec<PathBuf> = (1..=NODES).filter(|id| *id != node).map(|id| self.folder.join(format!("node-{id}"))).collect();
-        let damaged = match flip::damage(&data, &others, kind, damage, self.chance.next()) {
+        let damaged = match flip::damage(&data, &others, kind, damage, self.chance.draw()) {
             Ok(damaged) => damaged,
             Err(error) => {
                 self.cluster.start_node(node)?;
@@ -339,8 +352,11 @@ impl Trial<'_> {
         let alive = self.cluster.is_alive(node);
         let why = last_error(&self.cluster.log_of(node));
         if came_up.is_ok() && alive {
-            // What it acknowledged since must not be taken back: it goes on as it is.
-            self.hurt = Some(node);
+            // What it acknowledged since must not be taken back: it goes on as it is. The mark is written anew all the time, so that it is whole again.
+            match kind {
+                FileKind::Mark => flip::forgive(&data)?,
+                _ => self.hurt = Some(node),
+            }
             return Ok(format!("{what}: it served"));
         }
         let _ = self.cluster.kill(node).await;

@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 use quorus_client::{Client, Output, TaskContext, TaskError, Worker};
 use quorus_proto::v1;
 use tokio::{io::AsyncReadExt, io::AsyncWriteExt, net::TcpStream, sync::oneshot, task::JoinHandle};
+use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 
 /// Longer than anything takes, however slow the machine.
 pub const LONG: Duration = Duration::from_secs(60);
@@ -39,7 +40,7 @@ impl Cluster {
         Self::start_with(count, &[]).await
     }
 
-    /// The same, with settings (`QUORUS_*`) for every node.
+    /// The same, with settings (`QUORUS_*`) for every node; `{id}` in a value is the node's.
     pub async fn start_with(count: usize, settings: &[(&str, &str)]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         // Held until all are chosen, so that none is chosen twice.
@@ -80,7 +81,7 @@ impl Cluster {
             .env("QUORUS_HTTP_LISTEN", format!("127.0.0.1:{}", node.http))
             .env("QUORUS_PEERS", peers)
             .env("QUORUS_BOOTSTRAP_EXPECT", count.to_string())
-            .envs(settings)
+            .envs(settings.into_iter().map(|(name, value)| (name, value.replace("{id}", &id.to_string()))))
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)
@@ -175,6 +176,14 @@ impl Cluster {
     pub fn client_of(&self, id: u64) -> Client {
         let node = self.nodes.iter().find(|node| node.id == id).unwrap();
         Client::with_endpoints([endpoint(node.grpc)]).unwrap()
+    }
+
+    /// What a node's health service says of the whole server; `None` if it does not answer.
+    pub async fn health_of(&self, id: u64) -> Option<ServingStatus> {
+        let node = self.nodes.iter().find(|node| node.id == id).unwrap();
+        let channel = tonic::transport::Endpoint::from_shared(endpoint(node.grpc)).unwrap().connect().await.ok()?;
+        let answer = HealthClient::new(channel).check(HealthCheckRequest::default()).await.ok()?;
+        Some(answer.into_inner().status())
     }
 
     /// The node that leads a shard, by what the nodes that are up say.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use quorus_client::{Error, Output};
 use quorus_proto::v1::{self, RunStatus};
 use tonic::Code;
+use tonic_health::pb::health_check_response::ServingStatus;
 
 use crate::harness::*;
 
@@ -154,4 +155,48 @@ async fn a_cancelled_run_stops_its_worker_and_a_terminated_one_does_not_wait_for
     }
     let error = client.cancel_run(v1::CancelRunRequest { run_id: "t".into(), ..Default::default() }).await.unwrap_err();
     assert!(matches!(error, Error::Api(_)), "a terminated run can't be cancelled: {error:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_finds_no_majority_yet_does_not_say_that_it_serves() {
+    let mut cluster = Cluster::start(3).await;
+    (1..=3).for_each(|node| cluster.kill(node));
+    cluster.restart(1);
+    let said = eventually("node 1 answers", || cluster.health_of(1)).await;
+    assert_eq!(said, ServingStatus::NotServing);
+    cluster.restart(2);
+    eventually("node 1 serves", || async { (cluster.health_of(1).await == Some(ServingStatus::Serving)).then_some(()) }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_whose_clock_leaves_the_bound_leads_nothing_until_it_is_right_again() {
+    let clocks = tempfile::tempdir().unwrap();
+    let files = clocks.path().join("clock-{id}");
+    let cluster = Cluster::start_with(3, &[("QUORUS_GAME_DAY_CLOCK_FILE", files.to_str().unwrap()), ("QUORUS_SHARDS", "3")]).await;
+    let wrong = cluster.leader_of(1).await;
+    let set = |ms: &str| std::fs::write(clocks.path().join(format!("clock-{wrong}")), ms).unwrap();
+    set("5000");
+    eventually("other nodes lead everything", || async {
+        for shard in 1..=3 {
+            if cluster.leader_of(shard).await == wrong {
+                return None;
+            }
+        }
+        Some(())
+    })
+    .await;
+    assert!(cluster.log(wrong).contains("clock is off"), "{}", cluster.log(wrong));
+    // Its runs go on elsewhere, and it still answers for all.
+    let client = cluster.client_of(wrong);
+    let revision = apply(&client, &chain("chain", 2)).await;
+    let record = Record::default();
+    let _worker = work(&cluster, "w", 4, &record, |_| async { Ok(Output::from(serde_json::json!(1))) });
+    for run in 0..6 {
+        let id = format!("r{run}");
+        start(&client, "chain", &id, revision).await;
+        assert_eq!(end(&client, &id).await.status(), RunStatus::Succeeded);
+    }
+    set("0");
+    eventually("the clock is right again", || async { cluster.log(wrong).contains("clock is right again").then_some(()) }).await;
+    cluster.ready().await;
 }

@@ -262,14 +262,14 @@ fn torture(disk: &mut impl Disk, seed: u64, steps: usize) {
                 model.names_synced.extend(names.map(|(place, id)| (place.clone(), *id)));
             }
             (90..93, _) => {
-                lost += disk.lose(Keep::Nothing, chance.next());
+                lost += disk.lose(Keep::Nothing, chance.draw());
                 assert_eq!(disk.read(), model.durable(), "seed {seed}: what was synced, and nothing else");
                 model.names = model.names_synced.clone();
                 model.content = model.synced.clone();
                 model.everything_is_durable();
             }
             (93..95, _) => {
-                assert_eq!(disk.lose(Keep::Everything, chance.next()), 0);
+                assert_eq!(disk.lose(Keep::Everything, chance.draw()), 0);
                 assert_eq!(disk.read(), model.live(), "seed {seed}: everything");
                 model.everything_is_durable();
             }
@@ -278,7 +278,7 @@ fn torture(disk: &mut impl Disk, seed: u64, steps: usize) {
                 for folder in FOLDERS {
                     disk.sync_folder(folder);
                 }
-                disk.lose(Keep::Prefix, chance.next());
+                disk.lose(Keep::Prefix, chance.draw());
                 let found = disk.read();
                 assert_eq!(found.keys().collect::<Vec<_>>(), model.names.keys().collect::<Vec<_>>());
                 for (place, content) in found {
