@@ -38,12 +38,12 @@ impl<'d> Decider<'_, 'd, '_> {
             return self.draft.next_ready();
         }
         let plan = self.draft.run.plan();
-        let ready = self.draft.index.ready.from(Bound::Unbounded).map(|(place, ())| place);
+        let mut ready = self.draft.index.ready.from(Bound::Unbounded).map(|(place, ())| place);
         let may_begin = |place: &&Place| {
             let instance = entry_at(plan, &place.0, place.1).and_then(|id| Instance::of(plan, &id));
             instance.is_none_or(|instance| !self.is_held_back(&instance))
         };
-        ready.filter(may_begin).next().cloned()
+        ready.find(may_begin).cloned()
     }
 
     pub(super) fn is_too_large(&self) -> bool {

@@ -52,9 +52,14 @@ impl<'d> Decider<'_, 'd, '_> {
             StepStatus::Running if state.child.is_some() => self.stop_child(instance, reason),
             StepStatus::Running => {
                 let scope = Some(instance.id.clone());
-                if matches!(self.phase(&scope), Phase::Forward | Phase::Closing | Phase::Observing) {
-                    self.push(EventKind::PhaseChanged { scope: scope.clone(), phase: Phase::Stopping, failure: None, deadline: None });
-                    self.stop_steps(&scope, reason);
+                match self.phase(&scope) {
+                    Phase::Forward | Phase::Closing | Phase::Observing => {
+                        self.push(EventKind::PhaseChanged { scope: scope.clone(), phase: Phase::Stopping, failure: None, deadline: None });
+                        self.stop_steps(&scope, reason);
+                    }
+                    // It stops by itself; what observes a failure further inside did not stop for that.
+                    Phase::Stopping => self.stop_steps(&scope, reason),
+                    Phase::Compensating | Phase::Compensated | Phase::Finally | Phase::Rewinding => {}
                 }
             }
             StepStatus::Pending | StepStatus::Succeeded | StepStatus::Failed | StepStatus::Skipped | StepStatus::Cancelled => {}

@@ -85,8 +85,10 @@ fn wakers(run: &Run) {
                     run.derived()
                 );
             }
-            StepStatus::Succeeded | StepStatus::Failed | StepStatus::Cancelled => assert!(state.scope.is_some(), "{id} is being undone"),
-            StepStatus::Pending | StepStatus::Skipped => panic!("{id} is not open"),
+            StepStatus::Succeeded | StepStatus::Failed | StepStatus::Cancelled | StepStatus::Skipped => {
+                assert!(state.scope.is_some(), "{id} is being undone");
+            }
+            StepStatus::Pending => panic!("{id} is not open"),
         }
     }
 }

@@ -121,8 +121,10 @@ impl World {
             }
             Move::Fire => {
                 let is_paused = self.run.head().paused_by.is_some();
+                let waits_for_people = self.run.head().status == RunStatus::NeedsAttention;
                 match self.fire_next() {
                     Some(Err(Rejection::Paused)) if is_paused => {}
+                    Some(Err(Rejection::HeldBack(_))) if waits_for_people => {}
                     Some(fired) => drop(fired.expect("an armed timer that is due can be fired")),
                     None => {}
                 }
@@ -231,7 +233,7 @@ impl World {
                 self.act(&Command::SlotGranted).unwrap();
             } else if let Some(step) = self.first(StepStatus::Leased) {
                 self.complete(&step, &Outcome::Succeeded(None));
-            } else if let Some(step) = self.first(StepStatus::Queued) {
+            } else if let Some(step) = self.first_to_lease() {
                 self.act(&Command::Lease { step, worker: worker("w") }).unwrap();
             } else if let Some((step, child)) = self.waiting_child() {
                 let status = if step.undoes().is_some() { RunStatus::Cancelled } else { RunStatus::Succeeded };
@@ -251,6 +253,11 @@ impl World {
             }
         }
         panic!("the run does not end: {:?}", self.run.head());
+    }
+
+    fn first_to_lease(&self) -> Option<StepId> {
+        let queued = self.run.open_steps().filter(|(_, state)| state.status == StepStatus::Queued).map(|(id, _)| id.clone());
+        queued.into_iter().find(|id| !self.run.holds_back(id))
     }
 
     fn waiting_child(&self) -> Option<(StepId, RunUid)> {

@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 
 use super::super::Decider;
 use crate::run::{Instance, ScopeId, States, in_scope};
-use crate::{EventKind, PlannedKind, SkipCause, StepState, StepStatus};
+use crate::{EventKind, PlannedKind, SkipCause, StepId, StepState, StepStatus};
 
 impl<'d> Decider<'_, 'd, '_> {
-    /// In plan order, from the outside to the inside.
-    pub(super) fn reopen_failed(&mut self, scope: &ScopeId) {
+    /// In plan order, from the outside to the inside. A container that is passed over is entered, and left as it is.
+    pub(super) fn reopen_failed(&mut self, scope: &ScopeId, passed: Option<&StepId>) {
         let plan = self.draft.run.plan();
         let container = scope.as_ref().and_then(|id| Instance::of(plan, id));
         let inner: Vec<Instance<'d>> = match &container {
@@ -38,7 +38,9 @@ impl<'d> Decider<'_, 'd, '_> {
                 self.reopen(&instance, &state);
             } else if goes_on(&state) {
                 self.push(EventKind::ScopeReopened { step: instance.id.clone() });
-                self.reopen_failed(&Some(instance.id.clone()));
+                if passed != Some(&instance.id) {
+                    self.reopen_failed(&Some(instance.id.clone()), passed);
+                }
             }
         }
     }

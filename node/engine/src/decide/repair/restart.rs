@@ -66,6 +66,6 @@ impl Decider<'_, '_, '_> {
                 self.reopen(&instance, &state);
             }
         }
-        self.reopen_failed(&None);
+        self.reopen_failed(&None, None);
     }
 }

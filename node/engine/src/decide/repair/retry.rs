@@ -21,7 +21,7 @@ pub(in super::super) fn retry(decider: &mut Decider<'_, '_, '_>, why: Why<'_>) -
         }
         Some(AttentionCause::Hold | AttentionCause::NoReturn) | None => {
             decider.reopen_run(Phase::Forward);
-            decider.reopen_failed(&None);
+            decider.reopen_failed(&None, None);
         }
     }
     decider.review_everything();

@@ -1,8 +1,8 @@
-//! Skip: do without a step that waits, or that failed and holds up the run.
+//! Skip: do without a step that waits, or without one (also a container) that failed and holds up the run.
 
 use super::super::{Decider, End};
 use super::Why;
-use crate::run::{Instance, States};
+use crate::run::{Instance, States, in_scope};
 use crate::{Payload, Phase, PlannedKind, Rejection, Repair, Role, RunStatus, SkipCause, StepId, StepStatus};
 
 pub(in super::super) fn skip(
@@ -20,7 +20,7 @@ pub(in super::super) fn skip(
         true => needs_attention && matches!(status, StepStatus::Failed | StepStatus::Cancelled),
         // Nothing waits for those who were called for help.
         false if instance.step.role == Role::OnAttention => false,
-        false => decider.is_held() && !instance.step.kind.is_container() && decider.goes_on_alone(&instance),
+        false => decider.is_held() && decider.goes_on_alone(&instance),
     };
     let is_part = instance.item.is_some() || matches!(instance.step.role, Role::Guard { .. });
     if is_part || !(waits || holds_up) {
@@ -42,10 +42,25 @@ pub(in super::super) fn skip(
 
 impl<'d> Decider<'_, 'd, '_> {
     /// Who passes an approval that was not given must be one who could have given it.
+    /// Those in a container count, too.
     fn passes_approval(&self, instance: &Instance<'d>, why: Why<'_>) -> Result<bool, Rejection> {
-        let PlannedKind::Approval(approval) = &instance.step.kind else { return Ok(false) };
-        self.may_approve(instance, approval, why.principal)?;
-        Ok(true)
+        let plan = self.draft.run.plan();
+        let scope = Some(instance.id.clone());
+        let (mut overrides, mut next) = (false, vec![instance.step]);
+        while let Some(step) = next.pop() {
+            next.extend(step.body.iter().map(|&index| &plan.steps[index]));
+            let PlannedKind::Approval(approval) = &step.kind else { continue };
+            // Among items there is more than one, of which some may not have been asked for yet.
+            let asked =
+                if step.index == instance.step.index { Some(instance.clone()) } else { Instance::of(plan, &in_scope(&scope, step)) };
+            let given =
+                asked.as_ref().and_then(|asked| self.draft.current(asked)).is_some_and(|state| state.status == StepStatus::Succeeded);
+            if !given {
+                self.may_approve(asked.as_ref().unwrap_or(instance), approval, why.principal)?;
+                overrides = true;
+            }
+        }
+        Ok(overrides)
     }
 
     /// What was stopped for its sake begins again.
@@ -59,6 +74,6 @@ impl<'d> Decider<'_, 'd, '_> {
             return self.fail_again();
         }
         self.reopen_run(Phase::Forward);
-        self.reopen_failed(&None);
+        self.reopen_failed(&None, Some(&instance.id));
     }
 }

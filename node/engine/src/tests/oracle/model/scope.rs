@@ -195,7 +195,9 @@ impl Scope {
             Phase::Running => self.phase = Phase::Stopping,
             // What observes a failure is stopped by the scope around it only.
             Phase::Observing => self.phase = Phase::Stopping,
-            Phase::Stopping | Phase::Unwinding | Phase::Succeeded | Phase::Failed => return,
+            // It stops already; what observes a failure further inside did not stop for that.
+            Phase::Stopping => {}
+            Phase::Unwinding | Phase::Succeeded | Phase::Failed => return,
         }
         for (step, node) in self.steps.iter_mut().zip(nodes) {
             if step.status == Status::Open {
