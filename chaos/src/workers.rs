@@ -16,7 +16,7 @@ use crate::process::{Process, Signal};
 /// How long a worker may take to stop: it has nothing to do any more.
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
 
-/// What a worker is: a program that takes the nodes' addresses from `QUORUS_ENDPOINTS`, and `--ledger FILE`.
+/// What a worker is: a program that takes the nodes' addresses from `QUORUS_ENDPOINTS`, its name from `QUORUS_WORKER_NAME`, and `--ledger FILE`.
 #[derive(Clone, Debug)]
 pub struct WorkerProgram {
     /// The program.
@@ -64,6 +64,7 @@ impl Workers {
             bail!("worker {number} lives already");
         }
         let mut command = Command::new(&self.program.program);
+        command.env("QUORUS_WORKER_NAME", format!("worker-{number}"));
         command.env("QUORUS_ENDPOINTS", endpoints.join(",")).args(&self.program.arguments).arg("--ledger").arg(self.ledger_of(number));
         let process = Process::start(&format!("worker {number}"), command, &self.log_of(number))?;
         let pid = process.pid();

@@ -14,9 +14,6 @@ macro_rules! shipped {
 /// Experiments that are shipped, by name.
 pub const SHIPPED: &[(&str, &str)] = shipped![
     "all-nodes-at-once",
-    "bit-flip",
-    "clock-jump",
-    "disk-full",
     "follower-kill",
     "graceful-drain",
     "leader-isolated",
@@ -26,7 +23,6 @@ pub const SHIPPED: &[(&str, &str)] = shipped![
     "overload",
     "partial-partition",
     "paused-leader",
-    "power-loss-everywhere",
     "random-nemesis",
     "rolling-restart",
     "slow-links",

@@ -14,7 +14,7 @@ use super::{
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// Nodes, separated by commas
-    #[arg(long, value_delimiter = ',', required = true, value_name = "ADDRESS")]
+    #[arg(long, env = "QUORUS_ENDPOINTS", value_delimiter = ',', required = true, value_name = "ADDRESS")]
     pub endpoints: Vec<String>,
     /// Queue from which it takes tasks
     #[arg(long, default_value = tasks::QUEUE)]
@@ -26,7 +26,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     pub ledger: PathBuf,
     /// Its name, which must be unique
-    #[arg(long)]
+    #[arg(long, env = "QUORUS_WORKER_NAME")]
     pub name: String,
     /// Factor for the recorded times of imported scientific workflows
     #[arg(long, default_value_t = 0.01, value_name = "FACTOR")]
