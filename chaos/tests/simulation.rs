@@ -42,7 +42,7 @@ fn seeds_are_told_in_order_and_hold() {
 fn a_disk_that_lies_about_its_syncs_is_caught_when_all_power_fails() {
     let (told, code) = sim(&["--seed", "4", "--minutes", "1", "--lying-disks", "--no-shrink"]);
     assert!(told.contains("power-loss-all"), "{told}");
-    assert!(told.contains("violated: kept: "), "{told}");
+    assert!(told.contains("violated: I1: "), "{told}");
     assert_eq!(code, Some(1), "{told}");
 }
 

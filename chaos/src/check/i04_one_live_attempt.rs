@@ -116,7 +116,7 @@ fn history<'v, const N: usize>(
 
 #[cfg(test)]
 mod tests {
-    use quorus_client::LedgerEvent;
+    use quorus_client::{LedgerEntry, LedgerEvent};
     use quorus_proto::v1::EventType;
 
     use crate::check::testing::{Scene, assert_only, each_event, remove_event};
@@ -174,5 +174,15 @@ mod tests {
         assert_only(&late(abandoned(Some("worker-1"))), &[]);
         assert_only(&late(abandoned(Some("worker-9"))), &["I4"]);
         assert_only(&late(abandoned(None)), &["I4"]);
+    }
+
+    #[test]
+    fn what_a_task_writes_itself_has_no_incarnation_and_is_its_workers_deed() {
+        let mut evidence = abandoned(Some("worker-1"));
+        let begin = evidence.ledger.iter().find(|line| line.attempt == 1).unwrap().clone();
+        let worker = begin.worker.split('/').next().unwrap().to_owned();
+        let effect = LedgerEntry { event: LedgerEvent::Effect, mono_us: begin.mono_us + 1, worker, ..begin };
+        evidence.ledger.push(effect);
+        assert_only(&evidence, &[]);
     }
 }

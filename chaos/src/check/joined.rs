@@ -312,7 +312,8 @@ fn executions(ledger: &[LedgerEntry]) -> BTreeMap<(&str, &str), Vec<Execution<'_
     let mut executed: BTreeMap<(&str, &str), Vec<Execution<'_>>> = BTreeMap::new();
     for line in lines {
         let of_step = executed.entry((&line.run_uid, &line.step)).or_default();
-        let same = |known: &&mut Execution<'_>| known.attempt == line.attempt && known.token == line.token && known.worker == line.worker;
+        let same =
+            |known: &&mut Execution<'_>| known.attempt == line.attempt && known.token == line.token && is_by(&line.worker, known.worker);
         let known = of_step.iter_mut().rev().find(same).filter(|known| match line.event {
             LedgerEvent::Begin => false,
             LedgerEvent::Effect => true,
@@ -334,6 +335,11 @@ fn executions(ledger: &[LedgerEntry]) -> BTreeMap<(&str, &str), Vec<Execution<'_
         }
     }
     executed
+}
+
+/// True if a line is by this worker. What a task writes itself has the worker's name without its incarnation.
+fn is_by(line: &str, worker: &str) -> bool {
+    line == worker || worker.split_once('/').is_some_and(|(name, _)| name == line)
 }
 
 /// From each begin of a fault to its end.

@@ -38,7 +38,7 @@ pub struct Args {
     /// Seeds at a time; default: one per processor
     #[arg(long)]
     jobs: Option<usize>,
-    /// Where a folder with evidence and log is written for each seed; without it, only for those that fail, if --keep is given
+    /// Folder into which each seed's evidence, log and verdicts are written
     #[arg(long)]
     results: Option<PathBuf>,
     /// Runs only these of the planned faults, by number, for example 3,7; an empty text means none

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use quorus_node::{
-    api::{history_event, run_status},
+    api::{ExportError, export_replica},
     query::RunFilter,
     replica::state_digest,
     store::ShardStore,
@@ -12,12 +12,10 @@ use quorus_node::{
 use quorus_raft::disk::{Disk, Table};
 
 use super::world::World;
-use crate::record::{RecordedRun, Replica};
+use crate::record::Replica;
 
 /// Where workloads put their runs.
 const NAMESPACE: &str = "default";
-/// Runs of a page of the list.
-const PAGE: usize = 500;
 
 /// How far a replica is, and what it looks like as a whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,16 +44,16 @@ pub(super) fn standing(disk: &Arc<dyn Disk>, shard: u32) -> anyhow::Result<Optio
     Ok(Some(Standing { term, index, digest }))
 }
 
-/// Every replica of every shard with all its runs, by node and shard.
+/// Every replica of every shard with all its runs, by node and shard: the same export that operators get.
 pub(super) fn replicas(world: &World) -> anyhow::Result<Vec<Replica>> {
     let mut replicas = Vec::new();
     for (node, machine) in &world.machines {
-        let disk: Arc<dyn Disk> = machine.disk.clone();
         for shard in 0..=world.scene.shards {
-            let Some(standing) = standing(&disk, shard)? else { continue };
-            let runs = if shard == 0 { Vec::new() } else { runs(&ShardStore::new(disk.clone(), shard))? };
-            let Standing { term, index, digest } = standing;
-            replicas.push(Replica { node: *node, shard, term, index, digest, runs });
+            match export_replica(machine.disk.clone(), *node, shard) {
+                Ok(parts) => replicas.push(Replica::from_parts(parts.into_iter().map(Ok))?),
+                Err(ExportError::NoReplica { .. }) => {}
+                Err(error) => return Err(error).with_context(|| format!("exporting shard {shard} of node {node}")),
+            }
         }
     }
     Ok(replicas)
@@ -79,30 +77,4 @@ pub(super) fn open_runs(world: &World) -> anyhow::Result<u64> {
         }
     }
     Ok(open)
-}
-
-fn runs(store: &ShardStore) -> anyhow::Result<Vec<RecordedRun>> {
-    let (mut runs, mut after) = (Vec::new(), None);
-    loop {
-        let page = store.list_runs(&RunFilter::all(NAMESPACE), after, PAGE)?;
-        for summary in page.runs {
-            let uid = summary.info.uid;
-            let events = store.history(uid, 1, usize::MAX).with_context(|| format!("the history of {uid}"))?;
-            runs.push(RecordedRun {
-                namespace: summary.info.namespace.clone(),
-                run_id: summary.info.run_id.clone(),
-                run_uid: uid.to_string(),
-                workflow: summary.info.workflow.clone(),
-                parent_uid: summary.info.parent.as_ref().map(|parent| parent.uid.to_string()).unwrap_or_default(),
-                status: run_status(summary.head.status).as_str_name().to_owned(),
-                events: events.iter().map(|(sequence, event)| history_event(*sequence, event)).collect(),
-            });
-        }
-        after = page.next;
-        if after.is_none() {
-            break;
-        }
-    }
-    runs.sort_by(|a, b| a.run_uid.cmp(&b.run_uid));
-    Ok(runs)
 }

@@ -4,13 +4,12 @@
 //! - `seed`: one seed from beginning to verdict; `shrink` makes a failing one smaller.
 //! - `scene` and `plan`: what a seed draws before it begins. `dice`: how it draws.
 //! - `world`: the hosts, with `net`, `links`, `node` and `chance`, which make them ours. `nemesis` does to them what the plan says.
-//! - `work`: the load. `story`: what happened. `harvest`: what the replicas have. `basic`: what must hold.
+//! - `work`: the load. `story`: what happened. `harvest`: what the replicas have. What must hold is what [`crate::check`] says.
 //!
 //! Invariant: nothing that is written about a run depends on the machine or on its time.
 
 pub mod command;
 
-mod basic;
 mod chance;
 mod dice;
 mod harvest;

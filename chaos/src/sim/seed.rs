@@ -7,7 +7,7 @@ use quorus_raft::disk::Disk;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    basic, chance,
+    chance,
     harvest::{self, Standing},
     nemesis::Nemesis,
     scene::{CLOCK_BOUND_MS, Scene},
@@ -129,7 +129,6 @@ fn simulate(wanted: &Wanted) -> anyhow::Result<Outcome> {
     story.note("the end");
 
     let evidence = evidence(&world, healed)?;
-    outcome.violations.extend(basic::violations(&evidence, scene.gentle));
     let judged = check::judge(&evidence);
     for invariant in judged.invariants.iter().filter(|invariant| invariant.verdict == Verdict::Violated) {
         let first = invariant.violations.first().map(|violation| violation.summary.as_str()).unwrap_or_default();

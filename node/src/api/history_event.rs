@@ -9,7 +9,7 @@ use super::{
 };
 
 /// A recorded fact.
-pub fn event(sequence: u64, event: &Event) -> v1::HistoryEvent {
+pub(crate) fn event(sequence: u64, event: &Event) -> v1::HistoryEvent {
     let mut wire = v1::HistoryEvent { sequence, time: Some(time(event.time)), ..v1::HistoryEvent::default() };
     match &event.kind {
         EventKind::RunStarted(info) => {

@@ -34,7 +34,7 @@ pub(crate) fn failure(failure: &Failure) -> v1::Failure {
 }
 
 /// Where a run stands.
-pub fn run_status(status: RunStatus) -> v1::RunStatus {
+pub(crate) fn run_status(status: RunStatus) -> v1::RunStatus {
     match status {
         RunStatus::Running => v1::RunStatus::Running,
         RunStatus::Failing => v1::RunStatus::Failing,
