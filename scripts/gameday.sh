@@ -24,8 +24,8 @@ day() { # day EXPERIMENT ARGUMENT...
 
 case ${1:-short} in
 short)
-    day leader-kill --seed 1 --runs 80 --rate 10
-    day worker-kill --seed 2 --runs 60 --rate 10
+    day leader-kill --seed 1 --runs 80 --rate 10 --mix small
+    day worker-kill --seed 2 --runs 60 --rate 10 --mix small
     ;;
 long)
     shift
