@@ -6,6 +6,9 @@
 //! was never synced, and wrong for anything before. The file `SYNCED` tells the two apart: it holds the sequence number that the last fsync
 //! covered, and [`RocksDisk::open`] refuses a database that ends before it. The mark itself is not synced (it would cost a second fsync), so after a loss
 //! of power it may be older than the truth; it is never younger.
+//!
+//! That the file is there at all, and durably, says that the database was once made whole: from then on a column family that is missing is damage (of the
+//! MANIFEST), and is never made again as an empty one.
 
 use std::{
     fs::File,
@@ -114,7 +117,9 @@ impl RocksDisk {
         make_folder(path).map_err(|error| failed("make the data folder", &error))?;
         let cache = Cache::new_hyper_clock_cache(options.block_cache_bytes, 0);
         let families = Table::ALL.map(|table| ColumnFamilyDescriptor::new(name(table), family_options(table, options, &cache)));
-        let db = DB::open_cf_descriptors(&database_options(options), path, families).map_err(|error| failed("open", &error))?;
+        let mut database = database_options(options);
+        database.create_missing_column_families(!Mark::is_there(path).map_err(|error| failed("look for the mark", &error))?);
+        let db = DB::open_cf_descriptors(&database, path, families).map_err(|error| failed("open", &error))?;
         let mark = Mark::open(path)?;
         let found = db.latest_sequence_number();
         let synced = mark.last.load(Ordering::Relaxed);
@@ -147,7 +152,6 @@ fn make_folder(path: &Path) -> std::io::Result<()> {
 fn database_options(options: &RocksOptions) -> Options {
     let mut database = Options::default();
     database.create_if_missing(true);
-    database.create_missing_column_families(true);
     database.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
     database.set_track_and_verify_wals_in_manifest(true);
     database.set_max_total_wal_size(options.wal_bytes_max);
@@ -311,7 +315,13 @@ struct Mark {
 }
 
 impl Mark {
+    fn is_there(folder: &Path) -> std::io::Result<bool> {
+        folder.join(MARK_FILE).try_exists()
+    }
+
+    /// Opens the mark of a database that is whole.
     fn open(folder: &Path) -> Result<Self, DiskError> {
+        let is_new = !Self::is_there(folder).map_err(|error| failed("look for the mark", &error))?;
         let file = File::options()
             .read(true)
             .write(true)
@@ -328,6 +338,9 @@ impl Mark {
             }
             Err(_) => 0,
         };
+        if is_new {
+            file.sync_all().and_then(|()| File::open(folder)?.sync_all()).map_err(|error| failed("sync the mark", &error))?;
+        }
         Ok(Self { file, last: AtomicU64::new(last) })
     }
 

@@ -90,3 +90,38 @@ fn an_unsynced_end_may_be_lost_but_what_was_synced_may_not() {
     let error = open(damaged.path()).err().expect("opened a damaged write-ahead log");
     assert!(matches!(error, DiskError::LostWrites { .. }), "{error}");
 }
+
+fn manifest(folder: &Path) -> PathBuf {
+    let current = fs::read_to_string(folder.join("CURRENT")).unwrap();
+    folder.join(current.trim())
+}
+
+#[test]
+fn a_table_that_the_manifest_forgot_is_damage_and_is_not_made_again_empty() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = open(folder.path()).unwrap();
+    let mut batch = Batch::new();
+    batch.put(Table::State, "run", "state");
+    disk.write(batch, Durability::Synced).unwrap();
+    put(&disk, "after", Durability::Synced);
+    abandon(disk);
+
+    // The last record is the one that made the table of the state.
+    let cut = copy(folder.path());
+    let path = manifest(cut.path());
+    let bytes = fs::read(&path).unwrap();
+    fs::write(&path, &bytes[..bytes.len() - 11]).unwrap();
+    let error = open(cut.path()).map(|_| ()).unwrap_err();
+    assert!(error.to_string().contains("state"), "{error}");
+    open(copy(folder.path()).path()).unwrap();
+}
+
+#[test]
+fn a_first_start_that_was_interrupted_is_taken_up_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut options = Options::default();
+    options.create_if_missing(true);
+    drop(DB::open(&options, folder.path()).unwrap());
+    let disk = open(folder.path()).unwrap();
+    put(&disk, "a", Durability::Synced);
+}
