@@ -1,7 +1,7 @@
 //! Bugs that are planted on purpose, so that the checks which should find them are seen to find them.
 //!
 //! A place in the code asks `active(Mutant::…)` and, if so, does the wrong thing. Without the feature `planted` the answer is a constant `false`, and
-//! the compiler removes what is wrong. With it, at most one mutant is active in a process: the one that `QUORUS_MUTANT` names, or that [`plant`] chose
+//! the compiler removes what is wrong. With it, at most one mutant is active in a process: the one that `QUORUS_MUTANT` names, or that `plant` chose
 //! before anybody asked.
 //!
 //! Invariants: no mutant without the feature; one answer per process; a name that is no mutant's stops the process instead of testing nothing.

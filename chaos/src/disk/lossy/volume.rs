@@ -1,4 +1,4 @@
-//! A folder that behaves like a disk behind a page cache, without any kernel: the part that [`super::Lossy`] puts behind a mount, and that tests drive.
+//! A folder that behaves like a disk behind a page cache, without any kernel: the part that [`super::mount`] puts behind a mount, and that tests drive.
 //!
 //! What is modelled: data and size of files are durable after a sync of the file ([`super::journal`]), names after a sync of their folder
 //! ([`super::names`]). Not modelled: times and permissions (always durable), hard and symbolic links (refused), the disk's own reordering within a sync,

@@ -47,6 +47,9 @@ pub struct RunArgs {
     /// Starts per second of the workload, instead of what the experiment says
     #[arg(long)]
     pub rate: Option<u64>,
+    /// Which mix of workflows, instead of what the experiment says
+    #[arg(long, value_parser = ["small", "default", "heavy"])]
+    pub mix: Option<String>,
     /// Nodes of a private stage, instead of what the experiment says
     #[arg(long)]
     pub nodes: Option<u64>,
@@ -97,6 +100,9 @@ pub async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     let day = &mut experiment.game_day;
     day.workload.runs = args.runs.unwrap_or(day.workload.runs);
     day.workload.rate = args.rate.unwrap_or(day.workload.rate);
+    if let Some(mix) = &args.mix {
+        day.workload.mix.clone_from(mix);
+    }
     day.stage.nodes = args.nodes.unwrap_or(day.stage.nodes);
     let results = new_folder(&args.results, &entry.name)?;
     std::fs::write(results.file("experiment.json"), serde_json::to_vec_pretty(&experiment.raw)?).context("writing experiment.json")?;
@@ -184,6 +190,9 @@ fn again(args: &RunArgs) -> String {
         if let Some(value) = value {
             line.push_str(&format!(" --{name} {value}"));
         }
+    }
+    if let Some(mix) = &args.mix {
+        line.push_str(&format!(" --mix {mix}"));
     }
     line
 }
