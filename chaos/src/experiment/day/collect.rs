@@ -1,7 +1,7 @@
 //! What the results folder says about its making, beside the evidence itself.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     io::Read as _,
     path::{Path, PathBuf},
@@ -14,7 +14,10 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use super::super::game_day::GameDay;
-use crate::record::{evidence::Setup, folder::Folder};
+use crate::{
+    fault::overload,
+    record::{Operation, evidence::Setup, folder::Folder},
+};
 
 /// How long a lease lives if nobody says otherwise.
 const LEASE_MS: u64 = 30_000;
@@ -113,6 +116,8 @@ pub fn gather(cluster: &Path, folder: &Folder) -> anyhow::Result<()> {
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         if name == "nemesis.jsonl" {
             append(&path, &folder.file("nemesis.jsonl"))?;
+        } else if name == overload::RECORD {
+            append_operations(&path, &folder.file("history.jsonl"))?;
         } else if name.contains("ledger") && name.ends_with(".jsonl") {
             ledgers.push(path);
         } else if let Some(node) = node_of_log(&path) {
@@ -126,6 +131,22 @@ pub fn gather(cluster: &Path, folder: &Folder) -> anyhow::Result<()> {
     }
     sort_lines(&folder.file("ledger.jsonl"), "mono_us")?;
     sort_lines(&folder.file("nemesis.jsonl"), "at_us")
+}
+
+/// Appends what other clients asked for, once; their operations get numbers behind those that are there.
+fn append_operations(from: &Path, to: &Path) -> anyhow::Result<()> {
+    let read = |path: &Path| fs::read_to_string(path).with_context(|| format!("reading {}", path.display()));
+    let operations = |text: &str| text.lines().map(serde_json::from_str::<Operation>).collect::<Result<Vec<_>, _>>();
+    let mut text = if to.exists() { read(to)? } else { String::new() };
+    let known = operations(&text)?;
+    let last = known.iter().map(|operation| operation.id).max().unwrap_or(0);
+    let known: BTreeSet<(&str, u64)> = known.iter().map(|operation| (operation.client.as_str(), operation.invoked_us)).collect();
+    let new = operations(&read(from)?)?.into_iter().filter(|operation| !known.contains(&(operation.client.as_str(), operation.invoked_us)));
+    for (id, operation) in (last + 1..).zip(new) {
+        text.push_str(&serde_json::to_string(&Operation { id, ..operation })?);
+        text.push('\n');
+    }
+    fs::write(to, text).with_context(|| format!("writing {}", to.display()))
 }
 
 /// Keeps the whole folder of a cluster that broke a promise, if it is not too large.
@@ -193,6 +214,7 @@ fn sort_lines(path: &Path, by: &str) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::Call;
 
     #[test]
     fn what_others_left_is_gathered_sorted_and_once() {
@@ -206,8 +228,17 @@ mod tests {
         fs::write(cluster.join("ledger-1.jsonl"), "{\"mono_us\":5}\n{\"mono_us\":9}\n").unwrap();
         fs::write(cluster.join("ledger-2.jsonl"), "{\"mono_us\":7}\n").unwrap();
         fs::write(results.file("ledger.jsonl"), "{\"mono_us\":9}\n").unwrap();
+        let asked = |id: u64, client: &str| {
+            let call = Call::Get { run_id: "r".to_owned(), stale: false };
+            serde_json::to_string(&Operation { id, client: client.to_owned(), call, invoked_us: 3, ended_us: None, ending: None }).unwrap()
+                + "\n"
+        };
+        fs::write(results.file("history.jsonl"), asked(7, "client-1")).unwrap();
+        fs::write(cluster.join(overload::RECORD), asked(1, "overload-1") + &asked(2, "overload-2")).unwrap();
         gather(&cluster, &results).unwrap();
+        append_operations(&cluster.join(overload::RECORD), &results.file("history.jsonl")).unwrap();
         let read = |name: &str| fs::read_to_string(results.file(name)).unwrap();
+        assert_eq!(read("history.jsonl"), asked(7, "client-1") + &asked(8, "overload-1") + &asked(9, "overload-2"));
         assert_eq!(read("ledger.jsonl"), "{\"mono_us\":5}\n{\"mono_us\":7}\n{\"mono_us\":9}\n");
         assert_eq!((read("nodes/1/log"), read("nodes/2/log")), ("one\n".into(), "two\n".into()));
         assert_eq!(read("nemesis.jsonl"), "{\"at_us\":1}\n");
