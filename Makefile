@@ -29,11 +29,13 @@ demo: setup ## Three nodes, two workers, one kill -9, and the proof that nothing
 
 .PHONY: sim
 sim: setup ## Simulated clusters under faults, a few dozen seeds (SIM="--seed 1 --seeds 500" for others)
-	$(CARGO) run $(WORKSPACE) -p quorus-chaos --bin quorus-chaos -- sim $(or $(SIM),--seeds 40 --minutes 2)
+	$(CARGO) build $(WORKSPACE) --bins
+	$(CARGO_TARGET_DIR)/debug/quorus-chaos sim $(or $(SIM),--seeds 40 --minutes 2)
 
 .PHONY: mutants
 mutants: setup ## Plants bugs in simulated clusters, one after another; fails if an invariant misses one
-	$(CARGO) run $(WORKSPACE) --features quorus-chaos/mutants --bin quorus-chaos -- mutants $(ARGS)
+	$(CARGO) build $(WORKSPACE) --features quorus-chaos/mutants --bin quorus-chaos
+	$(CARGO_TARGET_DIR)/debug/quorus-chaos mutants $(ARGS)
 
 .PHONY: chaos
 chaos: setup ## Two short game days with real processes: kill -9 of a leader and of a worker, judged step by step
