@@ -160,12 +160,7 @@ pub async fn run_on(
     };
 
     let host = Host::new(raft_options(replication, &config, &cluster_id), disk.clone(), peers.clone())?;
-    let times = Times {
-        lease: config.lease,
-        reconnect_grace: config.lease / 3,
-        election_max: config.raft.election_max,
-        clock_offset_max: CLOCK_OFFSET_MAX,
-    };
+    let times = Times { lease: config.lease, election_max: config.raft.election_max, clock_offset_max: CLOCK_OFFSET_MAX };
     let led = LedShards::default();
     let dispatcher = Dispatcher::new(times, clock.clone(), led.clone());
     let changes = Changes::default();

@@ -38,8 +38,6 @@ use crate::{
 pub struct Times {
     /// How long a lease lives without renewal.
     pub lease: Duration,
-    /// How long a worker whose stream closed may take to come back.
-    pub reconnect_grace: Duration,
     /// The longest time that an old leader may have believed in itself.
     pub election_max: Duration,
     /// How far two machines' clocks may be apart.

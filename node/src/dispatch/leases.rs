@@ -176,28 +176,22 @@ impl Leases {
         self.change(uid, attempt, wall, |entry, now| entry.progress_at = now)
     }
 
-    /// The worker's stream closed at a gateway that lives: unless it comes back, the lease is over after `grace`.
-    pub fn detach(&mut self, session: SessionKey, grace: Duration, wall: Timestamp) {
-        let held: Vec<_> = self
-            .entries
-            .values()
-            .filter(|entry| entry.session == Some(session))
-            .map(|entry| (entry.name.uid, entry.name.attempt.clone()))
-            .collect();
-        for (uid, attempt) in held {
-            self.change(uid, &attempt, wall, |entry, now| {
-                entry.session = None;
-                entry.expires_at = entry.expires_at.min(now + grace);
-            });
+    /// The worker's stream closed at a gateway that lives. The lease runs on: the worker counts it from its last acknowledged heartbeat, and may be on its way
+    /// to a gateway that does not reach this node.
+    pub fn detach(&mut self, session: SessionKey) {
+        for entry in self.entries.values_mut().filter(|entry| entry.session == Some(session)) {
+            entry.session = None;
         }
     }
 
     /// The link died with its gateway: the workers will come elsewhere, their leases run on.
     pub fn detach_link(&mut self, link: u64) {
         if active(Mutant::LeasesDieWithGateway) {
-            let sessions: BTreeSet<_> =
-                self.entries.values().filter_map(|entry| entry.session).filter(|session| session.link == link).collect();
-            sessions.into_iter().for_each(|session| self.detach(session, Duration::ZERO, Timestamp(0)));
+            let held: Vec<_> = self.entries.values().filter(|entry| entry.session.is_some_and(|session| session.link == link)).collect();
+            let held: Vec<_> = held.into_iter().map(|entry| (entry.name.uid, entry.name.attempt.clone())).collect();
+            held.into_iter().for_each(|(uid, attempt)| {
+                self.change(uid, &attempt, Timestamp(0), |entry, now| entry.expires_at = now);
+            });
         }
         for entry in self.entries.values_mut() {
             if entry.session.is_some_and(|session| session.link == link) {
@@ -339,7 +333,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_closed_stream_shortens_and_a_dead_gateway_does_not() {
+    async fn neither_a_closed_stream_nor_a_dead_gateway_ends_a_lease_before_its_time() {
         let mut leases = Leases::default();
         for step in ["a", "b"] {
             leases.insert(entry(step), Timestamp(0));
@@ -347,9 +341,12 @@ mod tests {
         let (a, b) = (entry("a").name.attempt, entry("b").name.attempt);
         leases.renew(RunUid(1), &a, session(), LEASE, Timestamp(0));
         leases.renew(RunUid(1), &b, SessionKey { link: 2, session: 1 }, LEASE, Timestamp(0));
-        leases.detach(session(), Duration::from_secs(5), Timestamp(0));
+        leases.detach(session());
         leases.detach_link(2);
-        tokio::time::advance(Duration::from_secs(5)).await;
-        assert_eq!(steps(leases.overdue(Timestamp(0))), [(Overdue::Lease, "a".to_owned())]);
+        // The workers count from their last acknowledged heartbeats, and go on until then.
+        tokio::time::advance(LEASE - Duration::from_millis(1)).await;
+        assert!(leases.overdue(Timestamp(0)).is_empty());
+        tokio::time::advance(Duration::from_millis(1)).await;
+        assert_eq!(steps(leases.overdue(Timestamp(0))), [(Overdue::Lease, "a".to_owned()), (Overdue::Lease, "b".to_owned())]);
     }
 }

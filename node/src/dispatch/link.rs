@@ -3,7 +3,7 @@
 //! Rule: a refusal is a read. That a lease is lost, or an outcome stale, is said only after a read of the shard that a quorum confirmed and
 //! that began after the question came, and only if this leadership still stands then ([`LedShard::confirmed`]).
 
-use std::pin::pin;
+use std::{collections::BTreeSet, pin::pin};
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
@@ -77,6 +77,7 @@ fn renew_leases(dispatcher: &Dispatcher, key: SessionKey, link: &LinkSender, ren
         }
     }
     let (mut renewed, unknown) = dispatcher.renew(key, &names);
+    let mut with_checkpoint = BTreeSet::new();
     for progress in renew.progress {
         let Some(name) = LeaseName::decode(&progress.lease) else { continue };
         dispatcher.progress(&name);
@@ -85,6 +86,7 @@ fn renew_leases(dispatcher: &Dispatcher, key: SessionKey, link: &LinkSender, ren
             tracing::warn!(run = %name.key, step = %name.attempt.step, bytes = checkpoint.data.len(), "a checkpoint is too large to be kept");
             continue;
         }
+        with_checkpoint.insert(progress.lease.clone());
         // A checkpoint is acknowledged with its lease, after commit.
         let place = renewed.iter().position(|other| *other == name);
         if let Some(place) = place {
@@ -109,15 +111,25 @@ fn renew_leases(dispatcher: &Dispatcher, key: SessionKey, link: &LinkSender, ren
         let Some(led) = dispatcher.shards().get(name.shard) else { continue };
         let (dispatcher, link) = (dispatcher.clone(), link.clone());
         let (session, heartbeat) = (renew.session, renew.heartbeat_id);
+        let had_checkpoint = with_checkpoint.contains(&name.encode());
         tokio::spawn(async move {
             if !led.confirmed().await {
                 return;
             }
             let (renewed, lost) = dispatcher.renew(key, std::slice::from_ref(&name));
-            let encode = |names: Vec<LeaseName>| names.iter().map(LeaseName::encode).collect();
-            link.send(renewed_leases(session, heartbeat, encode(renewed), encode(lost))).ok();
+            if let Some(answer) = second_answer(session, heartbeat, had_checkpoint, &renewed, &lost) {
+                link.send(answer).ok();
+            }
         });
     }
+}
+
+/// The answer about a lease that was not known at first. If it is known now, the checkpoint that came along was not kept meanwhile, and an answer would
+/// acknowledge it: without one the worker sends it again.
+fn second_answer(session: u64, heartbeat_id: u64, had_checkpoint: bool, renewed: &[LeaseName], lost: &[LeaseName]) -> Option<LinkResponse> {
+    let encode = |names: &[LeaseName]| names.iter().map(LeaseName::encode).collect();
+    let acknowledges = had_checkpoint && !renewed.is_empty();
+    (!acknowledges).then(|| renewed_leases(session, heartbeat_id, encode(renewed), encode(lost)))
 }
 
 fn complete(dispatcher: &Dispatcher, report: peer::ReportOutcome, link: &LinkSender) {
@@ -167,4 +179,20 @@ fn outcome_ack(session: u64, lease: Bytes, result: Result<(), String>) -> LinkRe
     let accepted = result.is_ok();
     let ack = v1::OutcomeAck { lease, accepted, reason: result.err().unwrap_or_default() };
     LinkResponse { message: Some(link_response::Message::Outcome(peer::ReportedOutcome { session, ack: Some(ack) })) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A renewal acknowledges the checkpoint that came with its heartbeat, so one that nobody kept must not be answered.
+    #[test]
+    fn a_lease_that_was_unknown_when_its_checkpoint_came_is_not_told_as_renewed() {
+        let attempt = quorus_engine::AttemptRef { step: "s".into(), attempt: 1, token: quorus_engine::Token(2) };
+        let name = LeaseName { shard: 1, key: crate::leader::RunKey::new("default", "r"), uid: quorus_engine::RunUid(3), attempt };
+        let one = std::slice::from_ref(&name);
+        assert!(second_answer(1, 7, true, one, &[]).is_none());
+        assert!(second_answer(1, 7, false, one, &[]).is_some());
+        assert!(second_answer(1, 7, true, &[], one).is_some(), "that it is lost is told in any case");
+    }
 }

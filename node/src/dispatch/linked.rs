@@ -75,10 +75,9 @@ impl Dispatcher {
 
     /// A worker's stream closed at a gateway that lives.
     pub(super) fn session_closed(&self, key: SessionKey) {
-        let wall = self.inner.clock.now();
         let mut tables = self.inner.tables.lock();
         tables.sessions.close(key);
-        tables.leases.detach(key, self.inner.times.reconnect_grace, wall);
+        tables.leases.detach(key);
     }
 
     /// Room for tasks was granted.
@@ -132,7 +131,7 @@ mod tests {
 
     fn dispatcher() -> Dispatcher {
         let second = Duration::from_secs(1);
-        let times = Times { lease: 30 * second, reconnect_grace: 10 * second, election_max: second, clock_offset_max: second };
+        let times = Times { lease: 30 * second, election_max: second, clock_offset_max: second };
         Dispatcher::new(times, Arc::new(SystemClock), LedShards::default())
     }
 
