@@ -121,6 +121,12 @@ fn attempt_ends(joined: &Joined<'_>, run: &RunView<'_>, step: &str, view: &StepV
     }
 }
 
+/// No output, an empty one and `null` are the same to the history.
+fn is_nothing(digest: &str) -> bool {
+    let of = |data: &'static str| content_digest(Some(&Payload { data: data.into(), ..Payload::default() }));
+    digest.is_empty() || digest == of("") || digest == of("null")
+}
+
 fn as_the_worker_says(joined: &Joined<'_>, run: &RunView<'_>, step: &str, attempt: &Attempt<'_>, findings: &mut Findings) {
     let Some(ended) = attempt.ended.filter(|_| !joined.evidence.ledger.is_empty()) else { return };
     let mine = |known: &&super::joined::Execution<'_>| known.attempt == ended.attempt && known.token == attempt.leased.token;
@@ -130,9 +136,7 @@ fn as_the_worker_says(joined: &Joined<'_>, run: &RunView<'_>, step: &str, attemp
     let summary = match ended.outcome.as_str() {
         "succeeded" => {
             let output = content_digest(ended.payload.as_ref());
-            // An output that is not there and an empty one are the same to the history.
-            let nothing = ended.payload.as_ref().is_none_or(|payload| payload.data.is_empty());
-            let same = |digest: &str| digest == output || nothing || digest.is_empty() && output.is_empty();
+            let same = |digest: &str| digest == output || is_nothing(&output) && is_nothing(digest);
             if ends.iter().any(|end| matches!(end.outcome.as_str(), "succeeded" | "lost") && same(&end.output_sha256)) {
                 None
             } else if ends.iter().any(|end| end.outcome == "succeeded") {
@@ -207,6 +211,18 @@ mod tests {
         assert_only(&evidence, &["I3"]);
         let mut evidence = legal();
         evidence.ledger.retain(|line| line.event != LedgerEvent::End || line.outcome != "failed");
+        assert_only(&evidence, &["I3"]);
+    }
+
+    #[test]
+    fn an_output_that_was_dropped_is_found() {
+        let mut evidence = legal();
+        each_event(&mut evidence, |event| {
+            let succeeded = event.outcome == "succeeded" || event.r#type() == EventType::StepEnded;
+            if succeeded && event.step_status() == StepStatus::Succeeded {
+                event.payload = None;
+            }
+        });
         assert_only(&evidence, &["I3"]);
     }
 

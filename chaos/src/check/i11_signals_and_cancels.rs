@@ -4,7 +4,7 @@
 //!   good, never; else at most once. No signal id is received twice in a run.
 //! - The steps that took a signal of a name are at most as many as the signals of that name that were received before.
 //! - An approval that ended ok is recorded with its step, its subject and its word.
-//! - A cancel that ended ok: the run was asked to cancel, or was already failing or over. A terminate that ended ok: the run has ended.
+//! - A cancel that ended ok: the run was asked to cancel, or was already failing or over when it was answered. A terminate that ended ok: the run has ended.
 //! - After a cancel is recorded, nothing is granted but compensations, until the run comes to its `finally`, or goes on; and no worker begins anything
 //!   but these later than a lease after the cancel was acknowledged.
 //!
@@ -49,6 +49,17 @@ fn kept(joined: &Joined<'_>, operation: &Operation, findings: &mut Findings) {
     }
 }
 
+/// True if a run was asked to cancel; or if it was on its way to its end anyway by the time of an answer, after so many events (0: nobody knows).
+fn was_stopped(run: &RunView<'_>, sequence: u64) -> bool {
+    let ends = |event: &HistoryEvent| match event.r#type() {
+        EventType::RunFailing | EventType::RunEnded => true,
+        EventType::PhaseChanged => event.step.is_empty(),
+        _ => false,
+    };
+    let in_time = |event: &&HistoryEvent| sequence == 0 || event.sequence <= sequence;
+    run.has(EventType::RunCancelRequested) || run.record.events.iter().filter(in_time).any(ends)
+}
+
 /// Why an acknowledged call is lost, empty if it is kept; none if it is not about that.
 pub(super) fn lost(joined: &Joined<'_>, operation: &Operation) -> Option<&'static str> {
     operation.answer()?;
@@ -68,8 +79,8 @@ pub(super) fn lost(joined: &Joined<'_>, operation: &Operation) -> Option<&'stati
             (any(&|run| run.of_type(EventType::ApprovalRecorded).any(is_it)), "the approval was acknowledged, and the run does not have it")
         }
         Call::Cancel { .. } => {
-            let stops = [EventType::RunCancelRequested, EventType::RunFailing, EventType::RunEnded];
-            (any(&|run| stops.iter().any(|kind| run.has(*kind))), "the cancel was acknowledged, and the run was never asked to stop")
+            let sequence = operation.answer().map_or(0, |answer| answer.sequence);
+            (any(&|run| was_stopped(run, sequence)), "the cancel was acknowledged, and the run was never asked to stop")
         }
         Call::Terminate { .. } => {
             let is_it = |event: &HistoryEvent| event.run_status() == RunStatus::Terminated;
@@ -232,6 +243,18 @@ mod tests {
         scene.heal();
         let mut evidence = scene.evidence();
         assert_only(&evidence, &[]);
+        remove_event(&mut evidence, |event| event.r#type() == EventType::RunCancelRequested);
+        assert_only(&evidence, &["I11"]);
+    }
+
+    #[test]
+    fn an_end_after_the_answer_does_not_excuse_a_lost_cancel() {
+        let mut scene = Scene::new();
+        let run = scene.start("c", "w");
+        scene.cancel(&run);
+        scene.push(&run, event(EventType::StepAwaiting).step("go"));
+        scene.end(&run, RunStatus::Succeeded);
+        let mut evidence = scene.evidence();
         remove_event(&mut evidence, |event| event.r#type() == EventType::RunCancelRequested);
         assert_only(&evidence, &["I11"]);
     }

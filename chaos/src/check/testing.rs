@@ -325,8 +325,10 @@ impl Scene {
 
     pub(super) fn cancel(&mut self, uid: &str) {
         self.push(uid, event(EventType::RunCancelRequested).run_status(RunStatus::Cancelling));
+        // Without a status: whether that is true is another invariant's.
+        let answer = Answer { status: String::new(), ..self.answer(uid) };
         let run_id = self.run_id(uid);
-        self.call(Call::Cancel { run_id }, Ending::Ok(Answer::default()));
+        self.call(Call::Cancel { run_id }, Ending::Ok(answer));
     }
 
     pub(super) fn terminate(&mut self, uid: &str) {
@@ -340,11 +342,16 @@ impl Scene {
 
     /// A read that tells the truth.
     pub(super) fn get(&mut self, uid: &str, stale: bool) {
+        let answer = self.answer(uid);
+        let run_id = self.run_id(uid);
+        self.call(Call::Get { run_id, stale }, Ending::Ok(answer));
+    }
+
+    /// The run as it is.
+    fn answer(&mut self, uid: &str) -> Answer {
         let run = self.run(uid);
         let status = standing::statuses(&run.events).last().unwrap().as_str_name().to_owned();
-        let answer = Answer { run_uid: uid.to_owned(), status, sequence: run.events.len() as u64, shard: 1, ..Answer::default() };
-        let run_id = run.run_id.clone();
-        self.call(Call::Get { run_id, stale }, Ending::Ok(answer));
+        Answer { run_uid: uid.to_owned(), status, sequence: run.events.len() as u64, shard: 1, ..Answer::default() }
     }
 
     /// A completion that comes late, or again.

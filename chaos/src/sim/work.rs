@@ -34,7 +34,7 @@ const TRY_WITHIN: Duration = Duration::from_secs(4);
 const ASKS: u32 = 3;
 
 /// Definitions, by name.
-const WORKFLOWS: [(&str, &str); 6] = [
+const WORKFLOWS: [(&str, &str); 9] = [
     (
         "chain",
         "
@@ -70,6 +70,24 @@ const WORKFLOWS: [(&str, &str); 6] = [
     - {id: then, needs: [go], task: {type: work}, with: {ms: \"${input.ms}\"}}",
     ),
     (
+        "diamond",
+        "
+    - {id: quick, task: {type: work}, with: {ms: 50}}
+    - {id: slow, task: {type: work}, with: {ms: \"${input.ms}\"}}
+    - {id: join, needs: [quick, slow], task: {type: work}, with: {ms: \"${input.ms}\"}}",
+    ),
+    (
+        "early",
+        "
+    - {id: first, task: {type: work}, with: {ms: 8000}}
+    - {id: go, needs: [first], signal: {name: go}}",
+    ),
+    (
+        "harmless",
+        "
+    - {id: check, task: {type: work}, with: {ms: \"${input.ms}\", refuses: true}, retry: {max_attempts: 1}, compensate: {task: {type: work}, with: {ms: 50}}}",
+    ),
+    (
         "family",
         "
     - {id: child, workflow: {name: chain}, with: {ms: \"${input.ms}\", fails: 0}}
@@ -101,7 +119,13 @@ pub(super) fn shapes() -> BTreeMap<String, Shape> {
         step("fan[].item", "task", &[]),
         step("join", "task", &["fan"]),
     ];
+    let mut harmless = vec![step("check", "task", &[])];
+    (harmless[0].compensated, harmless[0].attempts_max) = (true, 1);
+    let diamond = vec![step("quick", "task", &[]), step("slow", "task", &[]), step("join", "task", &["quick", "slow"])];
     let shapes = [
+        ("diamond", diamond, "RUN_STATUS_SUCCEEDED"),
+        ("early", vec![step("first", "task", &[]), step("go", "signal", &["first"])], "RUN_STATUS_SUCCEEDED"),
+        ("harmless", harmless, "RUN_STATUS_FAILED"),
         ("chain", chain, "RUN_STATUS_SUCCEEDED"),
         ("fan", fan, "RUN_STATUS_SUCCEEDED"),
         ("saga", saga, "RUN_STATUS_FAILED"),
@@ -162,6 +186,9 @@ async fn work(context: TaskContext, worker: String, story: Story) -> Result<Valu
             output_sha256: String::new(),
             outcome: String::new(),
         });
+    }
+    if input.get("refuses").is_some() {
+        return Err(TaskError::failed("Refused", "nothing was done").nothing_done());
     }
     if u64::from(context.task().attempt) <= number("fails") {
         return Err(TaskError::failed("Planned", "as the input says"));
@@ -301,7 +328,7 @@ impl Person {
             async move { client.start_run(request).await.map(|answer| answer.run.unwrap_or_default()) }
         };
         let done = self.ask(call, start).await;
-        if workflow == "signalled" && done != Some(false) {
+        if matches!(workflow, "signalled" | "early") && done != Some(false) {
             let due = story::now() + Duration::from_millis(self.dice.between(0, 6_000));
             self.signals.push_back((due, run_id.clone()));
         } else if self.dice.percent(6) {
