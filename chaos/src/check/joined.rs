@@ -104,10 +104,11 @@ impl<'e> Joined<'e> {
         }
         let plans: BTreeMap<&str, Rc<Plan<'_>>> =
             evidence.shapes.values().map(|shape| (shape.workflow.as_str(), Rc::new(Plan::new(shape)))).collect();
+        let strangers = evidence.strangers();
         let mut runs = BTreeMap::new();
         let mut uids: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
         for (shard, best) in shards.iter().filter_map(|(shard, replicas)| Some((*shard, *replicas.first()?))) {
-            for record in &best.runs {
+            for record in best.runs.iter().filter(|record| !strangers.contains(record.run_uid.as_str())) {
                 let view = RunView { record, shard, plan: plans.get(record.workflow.as_str()).cloned(), steps: steps_of(record) };
                 if runs.insert(record.run_uid.as_str(), view).is_none() {
                     uids.entry(&record.run_id).or_default().push(&record.run_uid);
