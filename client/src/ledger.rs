@@ -18,7 +18,7 @@ use std::{
     thread,
 };
 
-use quorus_proto::v1::Payload;
+use quorus_proto::v1::{Payload, Task};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tokio::sync::oneshot;
@@ -71,6 +71,27 @@ pub struct LedgerEntry {
     /// At the end: `succeeded`, `failed`, `cancelled`, `released`, or `lost` when the lease was over before.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub outcome: String,
+}
+
+impl LedgerEntry {
+    /// A line about an attempt. What depends on the moment (times, digests, outcome) is left empty.
+    pub fn about(task: &Task, event: LedgerEvent, worker: &str) -> Self {
+        Self {
+            event,
+            namespace: task.namespace.clone(),
+            run_id: task.run_id.clone(),
+            run_uid: task.run_uid.clone(),
+            step: task.step.clone(),
+            attempt: task.attempt,
+            token: task.token,
+            worker: worker.to_owned(),
+            time_ms: 0,
+            mono_us: 0,
+            input_sha256: String::new(),
+            output_sha256: String::new(),
+            outcome: String::new(),
+        }
+    }
 }
 
 /// Why a line is not durable.

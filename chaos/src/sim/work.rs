@@ -170,22 +170,7 @@ async fn work(context: TaskContext, worker: String, story: Story) -> Result<Valu
             () = tokio::time::sleep(Duration::from_millis(slice)) => {}
         }
         left -= slice;
-        let task = context.task();
-        story.write_down(LedgerEntry {
-            event: LedgerEvent::Effect,
-            namespace: task.namespace.clone(),
-            run_id: task.run_id.clone(),
-            run_uid: task.run_uid.clone(),
-            step: task.step.clone(),
-            attempt: task.attempt,
-            token: task.token,
-            worker: worker.clone(),
-            time_ms: 0,
-            mono_us: 0,
-            input_sha256: String::new(),
-            output_sha256: String::new(),
-            outcome: String::new(),
-        });
+        story.write_down(LedgerEntry::about(context.task(), LedgerEvent::Effect, &worker));
     }
     if input.get("refuses").is_some() {
         return Err(TaskError::failed("Refused", "nothing was done").nothing_done());

@@ -100,21 +100,7 @@ pub struct Scribe {
 impl Scribe {
     /// A line about an attempt.
     pub fn entry(&self, event: LedgerEvent, task: &Task) -> LedgerEntry {
-        LedgerEntry {
-            event,
-            namespace: task.namespace.clone(),
-            run_id: task.run_id.clone(),
-            run_uid: task.run_uid.clone(),
-            step: task.step.clone(),
-            attempt: task.attempt,
-            token: task.token,
-            worker: self.worker.to_string(),
-            time_ms: self.clock.wall_ms(),
-            mono_us: self.clock.now_us(),
-            input_sha256: String::new(),
-            output_sha256: String::new(),
-            outcome: String::new(),
-        }
+        LedgerEntry { time_ms: self.clock.wall_ms(), mono_us: self.clock.now_us(), ..LedgerEntry::about(task, event, &self.worker) }
     }
 
     async fn effect(&self, task: &Task) -> Result<(), TaskError> {

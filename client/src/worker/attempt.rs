@@ -210,22 +210,14 @@ async fn write_ledger(
     let task = &context.task;
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let entry = LedgerEntry {
-        event,
-        namespace: task.namespace.clone(),
-        run_id: task.run_id.clone(),
-        run_uid: task.run_uid.clone(),
-        step: task.step.clone(),
-        attempt: task.attempt,
-        token: task.token,
-        worker: shared.worker.clone(),
         time_ms: since_epoch.as_millis() as u64,
-        mono_us: 0,
         input_sha256: if ended.is_none() { content_digest(task.input.as_ref()) } else { String::new() },
         output_sha256: match ended {
             Some((_, Ending::Succeeded(output))) => content_digest(Some(output)),
             _ => String::new(),
         },
         outcome: ended.map(|(outcome, _)| outcome.to_owned()).unwrap_or_default(),
+        ..LedgerEntry::about(task, event, &shared.worker)
     };
     ledger.write(entry).await
 }

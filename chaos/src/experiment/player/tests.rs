@@ -113,7 +113,8 @@ async fn a_hypothesis_that_fails_during_the_method_ends_it_fast() {
     let journal = played(&experiment, &options).await;
     assert_eq!((journal.status, journal.deviated), (Status::Failed, true));
     assert!(journal.steady_states.during.iter().any(|state| !state.steady_state_met));
-    assert_eq!(journal.run[1].status, RunStatus::Failed);
+    // The long action was stopped, or a look came before its turn did.
+    assert!(journal.run.get(1).is_none_or(|run| run.status == RunStatus::Failed));
     assert_eq!(journal.rollbacks.len(), 1);
 }
 

@@ -3,16 +3,16 @@
 //!
 //! It can be built from the entries at any time, and follows each event at the cost of the event's own step: an entry is found by its scope
 //! and its place in it, so that a run may have any number of them. Scopes that have ended leave nothing here but what may have to be undone.
-//! The same code follows for a run and for a draft of one, which is a layer over it.
+//! The same code follows for a run and for a draft of one, which is a layer over it. `ready.rs` finds what may begin.
+
+mod ready;
 
 use std::ops::Bound;
-
-use quorus_mutants::{Mutant, active};
 
 use super::instance::{self, Instance, ScopeId};
 use super::layered::Layered;
 use super::states::States;
-use crate::{Event, EventKind, PlannedKind, PlannedStep, RunOn, SignalKey, SignalState, StepId, StepState, StepStatus};
+use crate::{Event, EventKind, PlannedKind, SignalKey, SignalState, StepId, StepState, StepStatus};
 
 /// A scope, and a place in it.
 pub(crate) type Place = (ScopeId, u32);
@@ -274,92 +274,6 @@ impl Index<'_> {
         }
     }
 
-    fn settle_dependents(&mut self, states: &impl States, instance: &Instance<'_>, ended: bool) {
-        let plan = states.plan();
-        if instance.undoes {
-            return;
-        }
-        for &dependent in &instance.step.dependents {
-            let step = &plan.steps[dependent];
-            let place = (instance.scope.clone(), instance::position(step));
-            self.count_need(place, step, ended);
-            self.find_step(states, &instance.scope, step);
-        }
-    }
-
-    /// A need of a step ended, or begins again.
-    fn count_need(&mut self, place: Place, step: &PlannedStep, ended: bool) {
-        let missing = self.missing.get(&place).copied().unwrap_or_else(|| needs(step));
-        let missing = if ended { missing.saturating_sub(1) } else { missing + 1 };
-        if missing < needs(step) {
-            self.missing.insert(place, missing);
-        } else {
-            self.missing.remove(&place);
-        }
-    }
-
-    /// Finds out whether a step is ready.
-    fn find_step(&mut self, states: &impl States, scope: &ScopeId, step: &PlannedStep) {
-        let Some(instance) = Instance::of(states.plan(), &instance::in_scope(scope, step)) else { return };
-        let place = (scope.clone(), instance::position(step));
-        let standing = Standing::of(states, &instance);
-        self.find_if_ready(states, &instance, &place, &standing);
-    }
-
-    fn find_if_ready(&mut self, states: &impl States, instance: &Instance<'_>, place: &Place, standing: &Standing) {
-        if instance.item.is_some() || instance.undoes {
-            return;
-        }
-        let missing = self.missing.get(place).copied().unwrap_or_else(|| needs(instance.step));
-        let have_ended = missing == 0 || active(Mutant::JoinTooEarly) && missing < needs(instance.step);
-        if !standing.started && have_ended && states.may_begin(instance) {
-            self.ready.insert(place.clone(), ());
-        } else {
-            self.ready.remove(place);
-        }
-    }
-
-    /// Finds the steps of a scope that are ready, after what it does has changed.
-    fn find_ready(&mut self, states: &impl States, scope: &ScopeId) {
-        let plan = states.plan();
-        remove_scope(&mut self.ready, scope);
-        let Some(id) = scope else {
-            let observed =
-                |&&index: &&usize| observes_if(states, plan.body.as_slice(), None) || plan.steps[index].role != crate::Role::Body;
-            let all = plan.body.iter().chain(&plan.finally).chain(&plan.on_attention).filter(observed);
-            return all.for_each(|&index| self.find_step(states, scope, &plan.steps[index]));
-        };
-        let Some(instance) = Instance::of(plan, id) else { return };
-        if instance.has_items() {
-            return self.find_next_item(states, scope);
-        }
-        if observes_if(states, &instance.step.body, states.entry(id)) {
-            instance.step.body.iter().for_each(|&index| self.find_step(states, scope, &plan.steps[index]));
-        }
-        if let Some(guard) = guard(instance.step) {
-            self.find_step(states, scope, &plan.steps[guard]);
-        }
-    }
-
-    /// The next item of a `for_each`, if there is room for it. The iterations of a `repeat` follow from each other.
-    fn find_next_item(&mut self, states: &impl States, scope: &ScopeId) {
-        remove_scope(&mut self.ready, scope);
-        let Some(tally) = self.tallies.get(scope).copied() else { return };
-        let Some(container) = scope.as_ref().and_then(|id| Instance::of(states.plan(), id)) else { return };
-        let PlannedKind::ForEach(items) = &container.step.kind else { return };
-        let runs = states.entry(&container.id).and_then(|state| state.scope.as_ref()).filter(|scope| scope.phase == crate::Phase::Forward);
-        let Some(total) = runs.map(|scope| scope.total) else { return };
-        if tally.open >= items.max_parallel || tally.sleeping > 0 {
-            return;
-        }
-        let again = self.again.from(Bound::Included(&(scope.clone(), 0))).next().map(|(place, ())| place.clone());
-        match again.filter(|(of, _)| of == scope) {
-            Some(place) => self.ready.insert(place, ()),
-            None if tally.next < total => self.ready.insert((scope.clone(), tally.next), ()),
-            None => {}
-        }
-    }
-
     /// Counts what a scope has, and finds what is ready in it.
     fn build_scope(&mut self, states: &impl States, scope: &ScopeId) {
         let plan = states.plan();
@@ -454,15 +368,6 @@ impl Index<'_> {
     }
 }
 
-/// A scope that fails goes on only for the sake of steps that observe it.
-fn observes_if(states: &impl States, body: &[usize], scope: Option<&StepState>) -> bool {
-    let phase = match scope {
-        Some(state) => state.scope.as_ref().map_or(crate::Phase::Stopping, |scope| scope.phase),
-        None => states.head().phase(),
-    };
-    phase == crate::Phase::Forward || body.iter().any(|&index| states.plan().steps[index].run_on != RunOn::Success)
-}
-
 fn count(mut tally: Tally, instance: &Instance<'_>, before: &Standing, after: &Standing) -> Tally {
     let change = |value: &mut u32, before: bool, after: bool| *value = (*value + u32::from(after)).saturating_sub(u32::from(before));
     if instance.item.is_some() {
@@ -477,17 +382,6 @@ fn count(mut tally: Tally, instance: &Instance<'_>, before: &Standing, after: &S
         change(&mut tally.ended, before.ended.is_some(), after.ended.is_some());
     }
     tally
-}
-
-fn needs(step: &PlannedStep) -> u32 {
-    u32::try_from(step.needs.len()).unwrap_or(u32::MAX)
-}
-
-fn guard(step: &PlannedStep) -> Option<usize> {
-    match &step.kind {
-        PlannedKind::Group(group) => group.guard,
-        _ => None,
-    }
 }
 
 fn toggle(map: &mut Layered<'_, Place, ()>, place: &Place, before: bool, after: bool) {
