@@ -11,13 +11,19 @@ use std::{
 };
 
 use bytes::Bytes;
+use futures::StreamExt as _;
+use quorus_proto::peer::{
+    InstallSnapshotRequest, RaftHello, RaftLogId, RaftMembership, RaftReplica, RaftSnapshotEnd, RaftSnapshotHeader, RaftVote, RaftVoters,
+    install_snapshot_request::Part, raft_service_client::RaftServiceClient,
+};
 use quorus_raft::{
-    ApplyError, Entry, Error, GroupConfig, Host, Index, MembershipError, NodeId, Options, Peers, ProposeError, ReadError, StateMachine,
-    TransferError,
+    ApplyError, Entry, Error, GroupConfig, Host, Index, MembershipError, Net as _, NodeId, Options, Peers, ProposeError, ReadError,
+    StateMachine, TransferError,
     disk::{Batch, Disk, DiskError, RocksDisk, RocksOptions},
 };
 use support::{Book, GROUP, Records, Running, leader, propose};
 use tempfile::TempDir;
+use tonic::{Code, transport::Channel};
 
 struct Cluster {
     folders: Vec<TempDir>,
@@ -170,6 +176,69 @@ async fn a_replica_behind_the_log_gets_a_snapshot() {
     let returned = &cluster.nodes[&lagging];
     returned.group.read_barrier().await.unwrap();
     assert_eq!(returned.records().len(), expected.len() + 1);
+}
+
+/// The messages of a snapshot that replaces everything by one row.
+fn strange_snapshot(to: NodeId, vote: u64) -> Vec<InstallSnapshotRequest> {
+    let replica = to * 100;
+    let header = RaftSnapshotHeader {
+        hello: Some(RaftHello { cluster_id: "test".to_owned(), from_node: 9, to_node: to }),
+        group: GROUP,
+        replica,
+        vote: Some(RaftVote { term: vote, replica: 900, committed: true }),
+        last: Some(RaftLogId { term: vote, index: 10_000 }),
+        membership: Some(RaftMembership {
+            log_id: Some(RaftLogId { term: 1, index: 1 }),
+            configs: vec![RaftVoters { replicas: vec![100, 200, 300] }],
+            replicas: (1..=3).map(|node| RaftReplica { replica: node * 100, node }).collect(),
+        }),
+    };
+    let row = [&[0, 0, 0, 1, 0, 0, 0, 7, b'k'][..], b"strange"].concat();
+    [Part::Header(header), Part::Chunk(Bytes::from(row))].map(|part| InstallSnapshotRequest { part: Some(part) }).into()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_that_is_cut_off_changes_nothing() {
+    let cluster = Cluster::start(Options::default()).await;
+    let (leading, term) = leader(cluster.nodes.values(), 0).await;
+    propose(leading, "kept").await;
+    let (to, reading) = cluster.nodes.iter().find(|(_, node)| !node.group.leadership().borrow().here).unwrap();
+    reading.group.read_barrier().await.unwrap();
+    let channel = Channel::from_shared(format!("http://{}", cluster.book.address(*to).unwrap())).unwrap().connect().await.unwrap();
+    let mut client = RaftServiceClient::new(channel);
+
+    // The caller goes away in the middle. What it sent must have arrived before, so it goes when the second message was taken from it.
+    let (sent, mut taken) = tokio::sync::mpsc::channel(1);
+    let messages = futures::stream::iter(strange_snapshot(*to, term + 1)).chain(futures::stream::once(async move {
+        sent.send(()).await.unwrap();
+        std::future::pending().await
+    }));
+    tokio::select! {
+        answer = client.install_snapshot(messages) => panic!("{answer:?}"),
+        _ = taken.recv() => {}
+    }
+
+    // Another ends without the seal. It is refused with another word as long as the first one is still looked at.
+    let refused = loop {
+        let messages = futures::stream::iter(strange_snapshot(*to, term + 1));
+        let refused = client.install_snapshot(messages).await.unwrap_err();
+        if refused.code() != Code::ResourceExhausted {
+            break refused;
+        }
+    };
+    assert_eq!(refused.message(), "the snapshot was cut off");
+
+    // Nor does one that says that there was more.
+    let end = RaftSnapshotEnd { chunks: 2, bytes: 20 };
+    let mut messages = strange_snapshot(*to, term + 1);
+    messages.push(InstallSnapshotRequest { part: Some(Part::End(end)) });
+    let refused = client.install_snapshot(futures::stream::iter(messages)).await.unwrap_err();
+    assert_eq!(refused.code(), Code::DataLoss, "{refused}");
+
+    let (leading, _) = leader(cluster.nodes.values(), 0).await;
+    propose(leading, "goes on").await;
+    reading.group.read_barrier().await.unwrap();
+    assert_eq!(reading.records(), ["kept", "goes on"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -76,10 +76,19 @@ fn kept(joined: &Joined<'_>, held: &BTreeSet<(u64, &str)>, start: &Start<'_>, an
     let Some(run) = run else {
         let exported = joined.evidence.setup.exported_us;
         let of_shard = |replica: &&crate::record::Replica| answer.shard == 0 || replica.shard == answer.shard;
+        // The run may be gone from the replica that stands for the others only.
+        let has = |replica: &crate::record::Replica| replica.runs.iter().any(|run| run.run_id == start.run_id);
+        let replicas: Vec<_> = joined.shards.values().flatten().copied().filter(of_shard).collect();
+        let whence = if replicas.iter().any(|replica| has(replica)) { "gone from some replicas" } else { "gone" };
         return findings.violated(|| {
-            let replicas = joined.shards.values().flatten().copied().filter(of_shard).take(6);
-            counterexample("the start was acknowledged, and now the run is gone".to_owned())
-                .with(replicas.map(|replica| testimony::replica(replica, exported, format!("does not have run {}", start.run_id))))
+            let says = |replica| {
+                testimony::replica(
+                    replica,
+                    exported,
+                    format!("{} run {}", if has(replica) { "has" } else { "does not have" }, start.run_id),
+                )
+            };
+            counterexample(format!("the start was acknowledged, and now the run is {whence}")).with(replicas.into_iter().take(6).map(says))
         });
     };
     let replicas = joined.shards.get(&run.shard).map_or(&[][..], Vec::as_slice);
@@ -113,7 +122,7 @@ pub(super) fn missing_export(joined: &Joined<'_>, answer: &Answer) -> Option<Str
 
 #[cfg(test)]
 mod tests {
-    use crate::check::{testing::Scene, testing::assert_only};
+    use crate::check::testing::{Scene, assert_only, result};
     use crate::record::{Call, Ending};
 
     #[test]
@@ -130,9 +139,18 @@ mod tests {
             replica.runs.retain(|run| run.run_id != "gone");
         }
         assert_only(&all, &["I1"]);
-        let mut one = evidence;
+        let mut one = evidence.clone();
         one.replicas[1].runs.retain(|run| run.run_id != "gone");
         assert_only(&one, &["I1", "I13"]);
+
+        // The counterexample does not say of the others what is true of the first.
+        let mut first = evidence;
+        first.replicas[0].runs.retain(|run| run.run_id != "gone");
+        let found = result(&first, "I1");
+        let said: Vec<&str> = found.violations[0].evidence.iter().map(|said| said.said.as_str()).collect();
+        assert_eq!(found.violations[0].summary, "the start was acknowledged, and now the run is gone from some replicas");
+        assert!(said.iter().any(|said| said.ends_with("does not have run gone")), "{said:?}");
+        assert!(said.iter().any(|said| said.ends_with("has run gone") && !said.contains("not")), "{said:?}");
     }
 
     #[test]

@@ -1,4 +1,8 @@
 //! Sending and receiving snapshots: a stream of its own each, a few at a time.
+//!
+//! The end of a stream proves nothing. When a caller is gone or gives up, its stream is reset; the HTTP library tells the other side that it *ended*
+//! (hyper, `body/incoming.rs`: a reset with CANCEL stops the reading and is no error). So the last message is a seal that says how much there
+//! was, and only what is sealed is installed.
 
 use std::{
     pin::Pin,
@@ -6,9 +10,10 @@ use std::{
     task::{Context, Poll},
 };
 
+use bytes::Bytes;
 use futures::Stream;
 use quorus_proto::peer::{
-    InstallSnapshotRequest, InstallSnapshotResponse, RaftSnapshotHeader, install_snapshot_request::Part,
+    InstallSnapshotRequest, InstallSnapshotResponse, RaftSnapshotEnd, RaftSnapshotHeader, install_snapshot_request::Part,
     raft_service_client::RaftServiceClient,
 };
 use tonic::{Status, Streaming};
@@ -41,7 +46,7 @@ pub(super) async fn send(factory: &ClientFactory, node: NodeId, target: Target, 
     tracing::info!(group = target.group, replica = target.replica, node, meta = %snapshot.meta, "sending a snapshot");
     let channel = factory.links.peers().lane(node, Lane::Snapshot).map_err(|error| unreachable(&error))?;
     let mut client = RaftServiceClient::new(channel).max_encoding_message_size(MESSAGE_BYTES_MAX);
-    let parts = Parts { header: Some(header), data: snapshot.snapshot };
+    let parts = Parts { next: Next::Header(header), data: snapshot.snapshot, sent: RaftSnapshotEnd::default() };
     let response = tokio::time::timeout(factory.options.snapshot_timeout, client.install_snapshot(parts))
         .await
         .map_err(|_| CallError::TimedOut)?
@@ -50,34 +55,62 @@ pub(super) async fn send(factory: &ClientFactory, node: NodeId, target: Target, 
     codec::vote_from_proto(response.vote.as_ref()).map_err(|error| CallError::Refused(error.to_string()))
 }
 
-/// The header, then the chunks, made while they are sent.
+/// The header, the chunks, made while they are sent, and the seal.
 struct Parts {
-    header: Option<RaftSnapshotHeader>,
+    next: Next,
     data: SnapshotData,
+    sent: RaftSnapshotEnd,
+}
+
+enum Next {
+    Header(RaftSnapshotHeader),
+    Chunk,
+    Nothing,
+}
+
+impl Parts {
+    fn chunk(&mut self) -> Option<Part> {
+        let SnapshotData::View(view) = &mut self.data else {
+            tracing::error!("a snapshot that arrived was to be sent");
+            return None;
+        };
+        match view.next_chunk() {
+            Ok(Some(chunk)) => {
+                count(&mut self.sent, &chunk);
+                self.next = Next::Chunk;
+                Some(Part::Chunk(chunk))
+            }
+            Ok(None) => Some(Part::End(self.sent)),
+            Err(error) => {
+                tracing::error!(%error, "cannot read the state for a snapshot");
+                None
+            }
+        }
+    }
 }
 
 impl Stream for Parts {
     type Item = InstallSnapshotRequest;
 
     fn poll_next(mut self: Pin<&mut Self>, _context: &mut Context<'_>) -> Poll<Option<InstallSnapshotRequest>> {
-        let part = match (self.header.take(), &mut self.data) {
-            (Some(header), _) => Some(Part::Header(header)),
-            (None, SnapshotData::View(view)) => match view.next_chunk() {
-                Ok(chunk) => chunk.map(Part::Chunk),
-                Err(error) => {
-                    // A malformed chunk makes the receiver refuse; the end of the stream would make it install a part.
-                    tracing::error!(%error, "cannot read the state for a snapshot");
-                    Some(Part::Chunk(bytes::Bytes::from_static(b"?")))
-                }
-            },
-            // Only views are sent.
-            (None, SnapshotData::Staged(_)) => Some(Part::Chunk(bytes::Bytes::from_static(b"?"))),
+        let part = match std::mem::replace(&mut self.next, Next::Nothing) {
+            Next::Header(header) => {
+                self.next = Next::Chunk;
+                Some(Part::Header(header))
+            }
+            Next::Chunk => self.chunk(),
+            Next::Nothing => None,
         };
         Poll::Ready(part.map(|part| InstallSnapshotRequest { part: Some(part) }))
     }
 }
 
-/// Takes the chunks after the header, and installs them.
+fn count(total: &mut RaftSnapshotEnd, chunk: &Bytes) {
+    total.chunks += 1;
+    total.bytes += chunk.len() as u64;
+}
+
+/// Takes the chunks after the header, and installs them if they are sealed.
 pub(super) async fn receive(
     group: &Arc<GroupInner>,
     header: RaftSnapshotHeader,
@@ -96,11 +129,17 @@ pub(super) async fn receive(
     let guard = Arc::clone(group.staging()).try_lock_owned().map_err(|_| busy())?;
     let failed = |error: crate::store::StoreError| Status::internal(error.to_string());
     group.state().clear_staging().map_err(failed)?;
+    let mut arrived = RaftSnapshotEnd::default();
     loop {
-        match parts.message().await? {
-            Some(InstallSnapshotRequest { part: Some(Part::Chunk(chunk)) }) => group.state().stage(chunk).map_err(failed)?,
+        match parts.message().await?.map(|message| message.part) {
+            Some(Some(Part::Chunk(chunk))) => {
+                count(&mut arrived, &chunk);
+                group.state().stage(chunk).map_err(failed)?;
+            }
+            Some(Some(Part::End(sent))) if sent == arrived => break,
+            Some(Some(Part::End(sent))) => return Err(Status::data_loss(format!("{sent:?} was sent, {arrived:?} arrived"))),
             Some(_) => return Err(Status::invalid_argument("not a chunk")),
-            None => break,
+            None => return Err(Status::aborted("the snapshot was cut off")),
         }
     }
     let raft = group.raft().ok_or_else(|| Status::unavailable("the group is not running"))?;
