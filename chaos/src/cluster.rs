@@ -1,10 +1,10 @@
-//! A cluster of real `quorusd` processes on loopback, each with its own data folder.
+//! A cluster of real `quorusd` processes on loopback or in namespaces, each with its own data folder.
 //!
 //! Nodes reach each other directly, or through a port of somebody else's for each direction: see [`Cluster::route`].
 
 use std::{
     collections::BTreeMap,
-    net::{Ipv4Addr, TcpListener},
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -30,6 +30,23 @@ const SILENCE_MAX: Duration = Duration::from_secs(1);
 const FIRST_PORT: u16 = 20_000;
 const LAST_PORT: u16 = 32_000;
 
+/// Where a node lives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Home {
+    /// Where it listens.
+    pub address: IpAddr,
+    /// Where it reaches the others.
+    pub others: IpAddr,
+    /// Command by which a process gets there; empty for here.
+    pub enter: Vec<String>,
+}
+
+impl Home {
+    /// The loopback of this machine.
+    pub const HERE: &'static Self =
+        &Self { address: IpAddr::V4(Ipv4Addr::LOCALHOST), others: IpAddr::V4(Ipv4Addr::LOCALHOST), enter: Vec::new() };
+}
+
 /// The cluster.
 #[derive(Debug)]
 pub struct Cluster {
@@ -40,6 +57,8 @@ pub struct Cluster {
     variables: BTreeMap<u64, Vec<(String, String)>>,
     /// Ports for gRPC and HTTP by node id.
     ports: BTreeMap<u64, (u16, u16)>,
+    /// Where nodes live, if not here.
+    homes: BTreeMap<u64, Home>,
     /// Ports by which a node reaches another, where that is not the other's own.
     routes: BTreeMap<(u64, u64), u16>,
     alive: BTreeMap<u64, Process>,
@@ -66,10 +85,16 @@ impl Cluster {
             flags: flags.to_vec(),
             variables: BTreeMap::new(),
             ports,
+            homes: BTreeMap::new(),
             routes: BTreeMap::new(),
             alive: BTreeMap::new(),
             leaving: BTreeMap::new(),
         })
+    }
+
+    /// Makes a node live somewhere else, from its next start on. Others reach it by what [`Cluster::route`] says.
+    pub fn settle(&mut self, id: u64, home: Home) {
+        self.homes.insert(id, home);
     }
 
     /// Makes a node reach another by some port, from its next start on.
@@ -89,12 +114,18 @@ impl Cluster {
             bail!("node {id} lives already");
         }
         let route = |to: &u64, own: &u16| self.routes.get(&(id, *to)).copied().unwrap_or(*own);
-        let peers = self.ports.iter().map(|(to, (grpc, _))| format!("{to}=127.0.0.1:{}", route(to, grpc))).collect::<Vec<_>>().join(",");
-        let mut command = Command::new(&self.program);
+        let home = self.home(id);
+        let host = |to: &u64| if *to == id { home.address } else { home.others };
+        let peer = |(to, (grpc, _)): (&u64, &(u16, u16))| format!("{to}={}", SocketAddr::from((host(to), route(to, grpc))));
+        let peers = self.ports.iter().map(peer).collect::<Vec<_>>().join(",");
+        let mut words = home.enter.iter().map(AsRef::as_ref).chain([self.program.as_os_str()]);
+        let mut command = Command::new(words.next().unwrap_or_default());
+        command.args(words);
         command
             .arg("serve")
             .args(["--node-id", &id.to_string(), "--peers", &peers, "--bootstrap-expect", &self.ports.len().to_string()])
-            .args(["--listen", &format!("127.0.0.1:{grpc}"), "--http-listen", &format!("127.0.0.1:{http}")])
+            .args(["--listen", &SocketAddr::from((home.address, grpc)).to_string()])
+            .args(["--http-listen", &SocketAddr::from((home.address, http)).to_string()])
             .arg("--data-dir")
             .arg(self.data_of(id))
             .args(&self.flags)
@@ -178,11 +209,6 @@ impl Cluster {
         self.ports.keys().copied().collect()
     }
 
-    /// A node's own port for gRPC, whatever others reach it by.
-    pub fn port_of(&self, id: u64) -> Option<u16> {
-        self.ports.get(&id).map(|(grpc, _)| *grpc)
-    }
-
     /// A node's data folder.
     pub fn data_of(&self, id: u64) -> PathBuf {
         self.folder.join(format!("node-{id}"))
@@ -195,7 +221,7 @@ impl Cluster {
 
     /// Every node's address for HTTP, by node id, living or not.
     pub fn http_addresses(&self) -> Vec<String> {
-        self.ports.values().map(|(_, http)| format!("127.0.0.1:{http}")).collect()
+        self.ports.iter().map(|(id, (_, http))| SocketAddr::from((self.home(*id).address, *http)).to_string()).collect()
     }
 
     /// Process ids by node id.
@@ -220,8 +246,18 @@ impl Cluster {
         }
     }
 
+    /// A node's own address for gRPC, whatever others reach it by.
+    pub fn address_of(&self, id: u64) -> SocketAddr {
+        SocketAddr::from((self.home(id).address, self.ports.get(&id).map_or(0, |(grpc, _)| *grpc)))
+    }
+
+    /// Where a node lives.
+    pub fn home(&self, id: u64) -> &Home {
+        self.homes.get(&id).unwrap_or(Home::HERE)
+    }
+
     fn endpoint(&self, id: u64) -> String {
-        format!("http://127.0.0.1:{}", self.ports.get(&id).map_or(0, |(grpc, _)| *grpc))
+        format!("http://{}", self.address_of(id))
     }
 
     async fn serves(&self, id: u64) -> bool {

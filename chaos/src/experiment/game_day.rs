@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::stage::network::Network;
+
 /// The name under `extensions`.
 pub const NAME: &str = "quorus";
 
@@ -39,6 +41,8 @@ pub struct StageSize {
     pub nodes: u64,
     /// Workers.
     pub workers: u64,
+    /// What connects the nodes.
+    pub network: Network,
     /// Flags for `quorus-chaos cluster up`, as they are.
     pub flags: Vec<String>,
 }
@@ -73,7 +77,7 @@ impl Default for GameDay {
 
 impl Default for StageSize {
     fn default() -> Self {
-        Self { nodes: 3, workers: 2, flags: Vec::new() }
+        Self { nodes: 3, workers: 2, network: Network::Loopback, flags: Vec::new() }
     }
 }
 

@@ -14,6 +14,7 @@ macro_rules! shipped {
 /// Experiments that are shipped, by name.
 pub const SHIPPED: &[(&str, &str)] = shipped![
     "all-nodes-at-once",
+    "cable-pulled",
     "follower-kill",
     "graceful-drain",
     "leader-isolated",

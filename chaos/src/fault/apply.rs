@@ -11,7 +11,7 @@ use super::{
     keeper::{Aim, Keeper, State, Undo},
     overload,
 };
-use crate::{cluster::serves, process::Signal};
+use crate::{cluster::serves, process::Signal, stage::network::Pull};
 
 /// How long a node may take until it is ready again in a rolling restart; then the next one is not touched.
 const READY_PATIENCE: Duration = Duration::from_secs(60);
@@ -78,6 +78,12 @@ impl State {
                 let between = Duration::from_millis(aim.settled.number("between-ms"));
                 let task = roll(Arc::downgrade(keeper), aim.fault, nodes.clone(), aim.settled.is_yes("graceful"), between);
                 Undo::Stop(AbortOnDropHandle::new(tokio::spawn(task)), nodes)
+            }
+            "unplug" => {
+                let how = if aim.settled.text("how") == "carrier" { Pull::Carrier } else { Pull::Silent };
+                let cables = self.plant.stage()?.cables.as_ref().context("there are no cables")?;
+                nodes.iter().try_for_each(|node| cables.pull(*node, how))?;
+                Undo::Plug(nodes)
             }
             "reset" => {
                 for link in self.links(aim)? {
@@ -150,6 +156,14 @@ impl State {
         match undo {
             Undo::Nothing => {}
             Undo::Lift => self.lift(fault),
+            Undo::Plug(nodes) => {
+                let cables = self.plant.stage()?.cables.as_ref().context("there are no cables")?;
+                for node in nodes {
+                    if let Err(error) = cables.plug(node) {
+                        failed = failed.or(Some(error));
+                    }
+                }
+            }
             Undo::Start(nodes) => {
                 for node in nodes {
                     match self.plant.start(node).await {

@@ -70,7 +70,7 @@ pub struct Kind {
     pub lasting: bool,
     /// How long it lasts if nobody says anything, in milliseconds.
     pub for_ms: u64,
-    /// Targets on which it works: `stage`, `dev`.
+    /// Targets on which it works: `stage`, `dev`, `namespaces` (a stage with cables).
     pub needs: &'static [&'static str],
     /// How it is undone, in a sentence.
     pub undone: &'static str,
@@ -80,6 +80,7 @@ pub struct Kind {
 
 const PROCESSES: &[&str] = &["stage", "dev"];
 const STAGE: &[&str] = &["stage"];
+const CABLES: &[&str] = &["namespaces"];
 
 const CLIENTS: Parameter = Parameter {
     name: "clients",
@@ -239,6 +240,20 @@ pub const KINDS: &[Kind] = &[
         parameters: &[DIRECTION],
         ..LINK
     },
+    Kind {
+        name: "unplug",
+        about: "Pulls the cables of nodes: packets are lost, nothing is refused or reset",
+        target: "minority",
+        needs: CABLES,
+        undone: "they are plugged in again",
+        parameters: &[Parameter {
+            name: "how",
+            about: "silent: the node does not notice; carrier: its interface tells that it has no link",
+            default: "silent",
+            bounds: Bounds::Word(&["silent", "carrier"]),
+        }],
+        ..NODE
+    },
     Kind { name: "refuse", about: "Links of nodes take no new connections; open ones go on", destructive: false, ..LINK },
     Kind {
         name: "reset",
@@ -301,6 +316,15 @@ impl Kind {
             let names: Vec<&str> = KINDS.iter().map(|kind| kind.name).collect();
             format!("there is no fault `{name}`; there are: {}", names.join(", "))
         })
+    }
+
+    /// What kind of cluster it needs if not any will do, and the flags that make one.
+    pub fn wants(&self) -> (&'static str, &'static str) {
+        if self.needs == CABLES {
+            ("a cluster in a network of its own", " --network namespaces")
+        } else {
+            ("a cluster with proxies and workers of its own", "")
+        }
     }
 
     /// Fills in defaults and checks bounds.

@@ -138,7 +138,7 @@ async fn settled(cluster: &Cluster) -> anyhow::Result<BTreeMap<u32, u64>> {
     let deadline = Instant::now() + READY_PATIENCE;
     let mut last = (BTreeMap::new(), Instant::now());
     loop {
-        let nodes = cluster.ids().into_iter().filter_map(|id| Some((id, format!("127.0.0.1:{}", cluster.port_of(id)?))));
+        let nodes = cluster.ids().into_iter().map(|id| (id, cluster.address_of(id).to_string()));
         let view = View::take(nodes).await;
         let leaders = if view.leaderless().is_empty() { view.leaders() } else { BTreeMap::new() };
         if leaders.is_empty() || leaders != last.0 {

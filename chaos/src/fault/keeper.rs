@@ -73,6 +73,8 @@ pub(super) enum Undo {
     ResumeWorkers(Vec<(u64, u32)>),
     /// Links forget it.
     Lift,
+    /// Cables are plugged in again.
+    Plug(Vec<u64>),
     /// Something that goes on by itself is stopped; then nodes that do not live start again.
     Stop(AbortOnDropHandle<()>, Vec<u64>),
 }
@@ -266,12 +268,13 @@ impl Keeper {
         if kind.lasting && !(1..=FOR_MAX_MS).contains(&for_ms) {
             bail!("a fault lasts 1 ms to {FOR_MAX_MS} ms, not {for_ms}");
         }
-        let (nodes, endpoints, target) = {
+        let (nodes, endpoints, can) = {
             let state = self.lock().await;
-            (state.plant.nodes()?, state.plant.endpoints()?, state.plant.kind())
+            (state.plant.nodes()?, state.plant.endpoints()?, kind.needs.iter().any(|need| state.plant.offers(need)))
         };
-        if !kind.needs.contains(&target) {
-            bail!("`{}` needs a cluster with proxies and workers of its own; make one with: quorus-chaos cluster up", kind.name);
+        if !can {
+            let (what, flags) = kind.wants();
+            bail!("`{}` needs {what}; make one with: quorus-chaos cluster up{flags}", kind.name);
         }
         let view = View::take(nodes.iter().map(|node| (node.id, node.grpc.clone()))).await;
         let mut known = Known { all: nodes.iter().map(|node| node.id).collect(), leaders: view.leaders(), shard_of_run: None };

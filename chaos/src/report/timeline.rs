@@ -31,7 +31,21 @@ pub fn class(kind: &str) -> &'static str {
         _ if has(&["disk", "power", "flip", "wipe", "torn", "fsync", "eio"]) => "disk",
         _ if has(&["clock"]) => "clock",
         _ if has(&["overload", "burst"]) => "load",
-        _ if has(&["partition", "isolate", "latency", "jitter", "stall", "bandwidth", "refuse", "reset", "half-close", "link", "cut"]) => {
+        _ if has(&[
+            "partition",
+            "isolate",
+            "latency",
+            "jitter",
+            "stall",
+            "bandwidth",
+            "refuse",
+            "reset",
+            "half-close",
+            "link",
+            "cut",
+            "unplug",
+        ]) =>
+        {
             "network"
         }
         _ => "process",

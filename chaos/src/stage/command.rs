@@ -14,6 +14,7 @@ use super::{
     Card, Plan, Plant, Remote, Stage,
     card::STAGE_CARD,
     dev::Dev,
+    network::{self, Network},
     server::{self, Stay},
     target::TargetArgs,
 };
@@ -78,6 +79,9 @@ struct UpArgs {
     /// Folder with `quorusd` and `quorus` [default: that of this program]
     #[arg(long, env = "QUORUS_BIN_DIR", value_name = "DIR")]
     bin_dir: Option<PathBuf>,
+    /// What connects the nodes
+    #[arg(long, value_enum, default_value_t)]
+    network: Network,
     /// Draws what proxies draw
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -92,6 +96,7 @@ struct UpArgs {
 /// Does it.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     match args.verb {
+        Verb::Up(args) if args.network == Network::Namespaces && !network::is_inside() => match network::enter()? {},
         Verb::Up(args) if args.detach => detach(&args).await,
         Verb::Up(args) => up(args).await,
         Verb::Down { dir } => down(&dir).await,
@@ -124,6 +129,7 @@ async fn up(args: UpArgs) -> anyhow::Result<ExitCode> {
         worker_command: args.worker_command.iter().flat_map(|command| command.split_whitespace()).map(str::to_owned).collect(),
         flags: args.flags,
         programs: args.bin_dir,
+        network: args.network,
         seed: args.seed,
     };
     let stage = Stage::up(&plan, UP_PATIENCE).await?;
@@ -198,6 +204,9 @@ fn show(card: &Card, folder: &Path) {
     }
     anstream::println!("\n  export QUORUS_ENDPOINTS={}", card.endpoints.join(","));
     anstream::println!("  export QUORUS_CHAOS_TARGET={}\n", target_of(folder));
+    if network::is_inside() {
+        anstream::println!("All of it is in a network of its own; to get there: nsenter --target {} --net\n", card.pid);
+    }
     anstream::println!("Break something: quorus-chaos fault kill --node leader --for 5s");
 }
 

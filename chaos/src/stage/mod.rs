@@ -1,6 +1,7 @@
 //! Where faults happen: a cluster of real processes that can be acted on.
 //!
 //! - [`plan`] and [`play`]: a cluster of our own with a proxy per directed link, for nodes, clients and workers.
+//! - [`network`]: a network of its own for such a cluster, with cables that can be pulled.
 //! - [`dev`]: somebody else's `quorusd dev`; only its processes can be acted on.
 //! - [`plant`]: both of them as one thing that faults act on.
 //! - [`card`]: `stage.json`, by which tools find everything.
@@ -16,6 +17,7 @@ pub mod card;
 pub mod command;
 pub mod control;
 pub mod dev;
+pub mod network;
 pub mod plan;
 pub mod plant;
 pub mod play;

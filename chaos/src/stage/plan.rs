@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
+use super::network::Network;
 use crate::{process::Programs, workers::WorkerProgram};
 
 /// What differs from a cluster for work: people try approvals with names that nobody vouches for, and steps call stubs on the same machine.
@@ -26,6 +27,8 @@ pub struct Plan {
     pub flags: Vec<String>,
     /// Where `quorusd` and `quorus` are; beside this program if not said.
     pub programs: Option<PathBuf>,
+    /// Between whom and what packets go.
+    pub network: Network,
     /// Draws what the proxies draw.
     pub seed: u64,
 }

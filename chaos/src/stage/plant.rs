@@ -28,6 +28,11 @@ impl Plant {
         }
     }
 
+    /// What it has that a fault may need, as the catalogue names it.
+    pub fn offers(&self, need: &str) -> bool {
+        need == self.kind() || need == "namespaces" && matches!(self, Self::Stage(stage) if stage.cables.is_some())
+    }
+
     /// Where its files are.
     pub fn folder(&self) -> &Path {
         match self {

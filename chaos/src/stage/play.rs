@@ -9,11 +9,16 @@ use std::{
 
 use anyhow::Context as _;
 
+use super::network::{Cables, Network};
 use super::{
     Plan,
     card::{Card, LinkCard, NEMESIS, NodeCard, SOCKET, WorkerCard},
 };
-use crate::{cluster::Cluster, fault::proxy::Link, workers::Workers};
+use crate::{
+    cluster::{Cluster, Home},
+    fault::proxy::Link,
+    workers::Workers,
+};
 
 /// Who asks something of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -55,6 +60,8 @@ pub struct Stage {
     pub workers: Workers,
     /// The links.
     pub links: BTreeMap<LinkName, Link>,
+    /// The cables, if nodes live in namespaces of their own.
+    pub cables: Option<Cables>,
 }
 
 impl Stage {
@@ -64,6 +71,15 @@ impl Stage {
         let folder = plan.folder.canonicalize().with_context(|| format!("finding {}", plan.folder.display()))?;
         let programs = plan.borrow_programs()?;
         let mut cluster = Cluster::plan(&programs.quorusd, &folder, plan.nodes, &plan.all_flags())?;
+        let cables = match plan.network {
+            Network::Loopback => None,
+            Network::Namespaces => Some(Cables::lay(&cluster.ids(), &folder.join("network.log")).context("laying cables")?),
+        };
+        if let Some(cables) = &cables {
+            for node in cluster.ids() {
+                cluster.settle(node, cables.home(node)?);
+            }
+        }
         let mut links = BTreeMap::new();
         let parties = cluster.ids().into_iter().map(Party::Node).chain([Party::Client]).chain((1..=plan.workers).map(Party::Worker));
         for (number, from) in parties.enumerate() {
@@ -72,7 +88,8 @@ impl Stage {
                     continue;
                 }
                 let seed = plan.seed.wrapping_add((number as u64) << 32).wrapping_add(to << 48);
-                let link = Link::open(0, cluster.port_of(to).unwrap_or_default(), seed)?;
+                let near = if let Party::Node(from) = from { cluster.home(from).others } else { Home::HERE.address };
+                let link = Link::open((near, 0).into(), cluster.address_of(to), seed)?;
                 if let Party::Node(from) = from {
                     cluster.route(from, to, link.port());
                 }
@@ -83,7 +100,7 @@ impl Stage {
         cluster.wait_ready(patience).await.context("starting the nodes")?;
         let endpoints = (1..=plan.workers).map(|number| (number, endpoints(&links, Party::Worker(number)))).collect();
         let workers = Workers::start_each(plan.worker_program(&programs.quorus)?, &folder, endpoints)?;
-        Ok(Self { folder, cluster, workers, links })
+        Ok(Self { folder, cluster, workers, links, cables })
     }
 
     /// Its folder.
@@ -103,7 +120,7 @@ impl Stage {
         let node = |(id, http): (u64, String)| NodeCard {
             id,
             pid: pids.get(&id).copied(),
-            grpc: format!("127.0.0.1:{}", self.cluster.port_of(id).unwrap_or_default()),
+            grpc: self.cluster.address_of(id).to_string(),
             http,
             data: self.cluster.data_of(id),
             log: self.cluster.log_of(id),

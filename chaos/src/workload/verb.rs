@@ -10,7 +10,10 @@ use std::{
 use anyhow::Context as _;
 use indicatif::{ProgressBar, ProgressStyle};
 use quorus_client::{Ledger, LedgerEntry};
-use tokio::task::JoinSet;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    task::JoinSet,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -121,7 +124,14 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let bar = show(&progress, args.runs);
     let manner = Manner { load: args.load(), run_patience: Duration::from_secs(args.patience), ..Manner::default() };
     let catalogue = Arc::new(catalogue);
-    let driven = driver::drive(site, recorder.clone(), catalogue.clone(), runs.clone(), args.seed, manner, progress).await;
+    let drive = driver::drive(site, recorder.clone(), catalogue.clone(), runs.clone(), args.seed, manner, progress);
+    let driven = tokio::select! {
+        driven = drive => driven.map(Some),
+        told = told_to_end() => told.map(|()| None),
+    };
+    if matches!(driven, Ok(None)) {
+        recorder.harness_error("the workload was told to end before it had".to_owned());
+    }
     bar.abort();
     stop.cancel();
     while let Some(ended) = workers.join_next().await {
@@ -139,7 +149,18 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         ..Evidence::default()
     };
     folder.write(&evidence)?;
-    report(&args, &evidence, &verify::against_predictions(&catalogue, &runs, &driven?))
+    // Told to end, it has written down what clients asked and were told: enough for a judgement, but nothing to compare predictions with.
+    let compared = driven?.map(|driven| verify::against_predictions(&catalogue, &runs, &driven)).unwrap_or_default();
+    report(&args, &evidence, &compared)
+}
+
+/// Waits for Ctrl-C or signal 15.
+async fn told_to_end() -> anyhow::Result<()> {
+    let mut terminated = signal(SignalKind::terminate()).context("listening for signals")?;
+    tokio::select! {
+        pressed = tokio::signal::ctrl_c() => pressed.context("listening for signals"),
+        _ = terminated.recv() => Ok(()),
+    }
 }
 
 fn start_workers(

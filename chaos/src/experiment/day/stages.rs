@@ -160,9 +160,14 @@ impl Day {
         if let Some(cluster) = cluster {
             let healed_us = self.heal(cluster, outcome).await;
             if let Some(workload) = workload {
-                self.finish_workload(workload, outcome).await;
-                self.wait_for_the_end(cluster, outcome).await;
-                self.judge(cluster, healed_us, outcome).await;
+                let told = self.finish_workload(workload, outcome).await;
+                let at_rest = self.wait_for_the_end(cluster, outcome).await;
+                // Without the clients' word, everything in the histories would seem to come from nowhere.
+                if told {
+                    self.judge(cluster, healed_us, at_rest, outcome).await;
+                } else {
+                    outcome.harness_errors.push("what clients asked and were told is not known: nothing can be judged".to_owned());
+                }
             }
         }
     }
@@ -219,7 +224,8 @@ impl Day {
         healed_us
     }
 
-    async fn finish_workload(&self, mut workload: Child, outcome: &mut Outcome) {
+    /// True if it has written down what its clients asked and were told.
+    async fn finish_workload(&self, mut workload: Child, outcome: &mut Outcome) -> bool {
         let load = &self.experiment.game_day.workload;
         let patience = Duration::from_secs(self.experiment.game_day.end_within_seconds + load.runs / load.rate.max(1));
         self.show.part("waiting for the workload's end");
@@ -234,10 +240,11 @@ impl Day {
             Err(_) => {
                 outcome.harness_errors.push(format!("the workload was not at its end {} s after healing", patience.as_secs()));
                 self.ask_to_end(&workload);
-                // It has the same time again to write down what it knows; then it is killed with its handle.
+                // It has some time to write down what it knows; then it is killed with its handle.
                 let _ = timeout(Duration::from_secs(10), workload.wait()).await;
             }
         }
+        std::fs::metadata(self.results.file("history.jsonl")).is_ok_and(|history| history.len() > 0)
     }
 
     #[expect(unsafe_code, reason = "the standard library can only kill, not ask")]
@@ -248,10 +255,12 @@ impl Day {
         }
     }
 
-    async fn wait_for_the_end(&self, cluster: &Cluster, outcome: &mut Outcome) {
+    /// True if all runs have ended.
+    async fn wait_for_the_end(&self, cluster: &Cluster, outcome: &mut Outcome) -> bool {
         let patience = Duration::from_secs(self.experiment.game_day.end_within_seconds);
         self.show.part("waiting until all runs have ended");
-        match self.until(patience, "all runs have ended", || self.tools.runs_ended(cluster)).await {
+        let ended = self.until(patience, "all runs have ended", || self.tools.runs_ended(cluster)).await;
+        match &ended {
             Ok(()) => self.show.good("all runs have ended"),
             // Not a fault of the day: a run that does not end is what the judgement is about.
             Err(error) => self.show.warn(&format!("{error:#}")),
@@ -259,15 +268,21 @@ impl Day {
         if self.stops.rollbacks.is_cancelled() {
             outcome.harness_errors.push("interrupted while runs were going on".to_owned());
         }
+        ended.is_ok()
     }
 
-    async fn judge(&self, cluster: &Cluster, healed_us: u64, outcome: &mut Outcome) {
+    async fn judge(&self, cluster: &Cluster, healed_us: u64, at_rest: bool, outcome: &mut Outcome) {
         self.show.part("exporting what every replica has, and judging");
         // What the workload says about itself counts, too.
         let told = std::fs::read_to_string(self.results.file("harness.jsonl")).unwrap_or_default();
         outcome.harness_errors.extend(told.lines().filter_map(|line| serde_json::from_str(line).ok()));
         if let Err(error) = self.tools.export(cluster, self.results.path()).await {
             outcome.harness_errors.push(format!("{error:#}"));
+            // What replicas that still move say is of different times: a child would seem to be nobody's.
+            if !at_rest {
+                outcome.harness_errors.push("runs were still going on: nothing can be judged".to_owned());
+                return;
+            }
         }
         let exported_us = quorus_client::monotonic_us();
         let gathered = collect::gather(&cluster.folder, &self.results)

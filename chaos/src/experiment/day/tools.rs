@@ -21,6 +21,7 @@ use super::{
     },
     target::addresses,
 };
+use crate::stage::network::Network;
 
 /// How long the small verbs may take.
 const SHORT: Duration = Duration::from_secs(60);
@@ -67,6 +68,9 @@ impl Tools {
         arguments.extend([json!("--nodes"), json!(size.nodes), json!("--workers"), json!(size.workers), json!("--detach")]);
         // Workers that do what the workload's tasks ask for, with a name and a ledger each.
         arguments.extend([json!("--worker-command"), json!(format!("{} worker", self.program.display()))]);
+        if size.network == Network::Namespaces {
+            arguments.extend([json!("--network"), json!("namespaces")]);
+        }
         arguments.extend(size.flags.iter().map(|flag| json!(flag)));
         self.run(Value::Array(arguments), STAGE).await.context("bringing the stage up")?;
         Ok(())

@@ -22,7 +22,11 @@ use super::super::{
     read,
     scope::convert,
 };
-use crate::{record::folder::Folder, report};
+use crate::{
+    record::folder::Folder,
+    report,
+    stage::network::{self, Network},
+};
 
 /// Nothing was proven.
 const UNKNOWN: u8 = 2;
@@ -53,6 +57,9 @@ pub struct RunArgs {
     /// Nodes of a private stage, instead of what the experiment says
     #[arg(long)]
     pub nodes: Option<u64>,
+    /// What connects the nodes of a private stage, instead of what the experiment says
+    #[arg(long, value_enum)]
+    pub network: Option<Network>,
     /// Makes no workload: somebody else does. There is no verdict then
     #[arg(long)]
     pub no_workload: bool,
@@ -104,6 +111,10 @@ pub async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
         day.workload.mix.clone_from(mix);
     }
     day.stage.nodes = args.nodes.unwrap_or(day.stage.nodes);
+    day.stage.network = args.network.unwrap_or(day.stage.network);
+    if args.target == Target::Private && day.stage.network == Network::Namespaces && !network::is_inside() {
+        match network::enter()? {}
+    }
     let results = new_folder(&args.results, &entry.name)?;
     std::fs::write(results.file("experiment.json"), serde_json::to_vec_pretty(&experiment.raw)?).context("writing experiment.json")?;
     let this = std::env::current_exe().context("finding this program")?;
@@ -190,6 +201,9 @@ fn again(args: &RunArgs) -> String {
         if let Some(value) = value {
             line.push_str(&format!(" --{name} {value}"));
         }
+    }
+    if args.network == Some(Network::Namespaces) {
+        line.push_str(" --network namespaces");
     }
     if let Some(mix) = &args.mix {
         line.push_str(&format!(" --mix {mix}"));

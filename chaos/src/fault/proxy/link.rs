@@ -1,11 +1,6 @@
 //! A directed link: everything that one party asks of another goes through its listener.
 
-use std::{
-    collections::BTreeMap,
-    net::{Ipv4Addr, SocketAddr},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use tokio::{
@@ -45,15 +40,14 @@ pub struct Link {
 }
 
 impl Link {
-    /// Listens on a port of loopback, and leads to another.
-    pub fn open(port: u16, to: u16, seed: u64) -> anyhow::Result<Self> {
-        let listener =
-            std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, port)).with_context(|| format!("listening on port {port} for a link"))?;
+    /// Listens at an address (port 0: any), and leads to another.
+    pub fn open(at: SocketAddr, to: SocketAddr, seed: u64) -> anyhow::Result<Self> {
+        let listener = std::net::TcpListener::bind(at).with_context(|| format!("listening at {at} for a link"))?;
         listener.set_nonblocking(true)?;
         let port = listener.local_addr()?.port();
         let (rules, rules_seen) = watch::channel(Rules::default());
         let (events, events_seen) = watch::channel(Events::default());
-        let accept = accept(TcpListener::from_std(listener)?, SocketAddr::from((Ipv4Addr::LOCALHOST, to)), rules_seen, events_seen, seed);
+        let accept = accept(TcpListener::from_std(listener)?, to, rules_seen, events_seen, seed);
         Ok(Self { port, faults: BTreeMap::new(), rules, events, _accepts: AbortOnDropHandle::new(tokio::spawn(accept)) })
     }
 
@@ -223,10 +217,12 @@ mod tests {
 
     use super::*;
 
+    const ANY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
+
     /// A server that answers each byte with its successor.
-    async fn server() -> u16 {
+    async fn server() -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = listener.local_addr().unwrap().port();
+        let address = listener.local_addr().unwrap();
         tokio::spawn(async move {
             while let Ok((mut stream, _)) = listener.accept().await {
                 tokio::spawn(async move {
@@ -238,11 +234,11 @@ mod tests {
                 });
             }
         });
-        port
+        address
     }
 
     async fn connected() -> (Link, TcpStream) {
-        let link = Link::open(0, server().await, 1).unwrap();
+        let link = Link::open(ANY, server().await, 1).unwrap();
         let mut stream = TcpStream::connect(("127.0.0.1", link.port())).await.unwrap();
         stream.write_u8(1).await.unwrap();
         assert_eq!(stream.read_u8().await.unwrap(), 2);
@@ -300,8 +296,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_caller_of_a_dead_server_is_reset() {
-        let port = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
-        let link = Link::open(0, port, 1).unwrap();
+        let address = TcpListener::bind(ANY).await.unwrap().local_addr().unwrap();
+        let link = Link::open(ANY, address, 1).unwrap();
         let mut stream = TcpStream::connect(("127.0.0.1", link.port())).await.unwrap();
         assert!(stream.read_u8().await.is_err());
     }

@@ -10,7 +10,9 @@ echo "$*" >> "$LOG"
 case "$1 $2" in
 "cluster up") echo '{"nodes": [{"id": 1, "grpc": "127.0.0.1:7401"}]}' > "$4/stage.json"; echo '{"at_us": 3}' > "$4/nemesis.jsonl"; echo hello > "$4/node-1.log" ;;
 "cluster down") ;;
-workload*) while [ $# -gt 0 ]; do [ "$1" = --results ] && cd "$2"; shift; done; echo '{"mono_us": 1}' > ledger.jsonl ;;
+workload*) while [ $# -gt 0 ]; do [ "$1" = --results ] && cd "$2"; shift; done; echo '{"mono_us": 1}' > ledger.jsonl; [ -n "$SILENT" ] || echo '{"id": 1}' > history.jsonl ;;
+"probe runs-ended") [ -z "$MOVING" ] || { echo '{"open": 3}'; exit 1; } ;;
+export*) [ -z "$MOVING" ] || { echo "error: shard 1 did not come to rest" >&2; exit 2; } ;;
 recheck*) echo '{"verdict": "x"}' > "$2/results.json"; exit ${JUDGED:-0} ;;
 "fault broken") echo "error: no such fault" >&2; exit 1 ;;
 esac
@@ -102,6 +104,30 @@ async fn a_fault_that_could_not_be_made_is_told_to_the_judge() {
     assert_eq!(trial.outcome.judgement, Some(Judgement::Unknown));
     assert_eq!(trial.outcome.harness_errors, ["f: exit code 1: error: no such fault"]);
     assert_eq!(trial.result("harness.jsonl"), "\"f: exit code 1: error: no such fault\"\n");
+}
+
+fn told(name: &str) -> impl FnOnce(&mut Day) {
+    move |day| {
+        day.tools.environment.push((name.to_owned(), "1".to_owned()));
+        day.experiment.game_day.end_within_seconds = 0;
+    }
+}
+
+#[tokio::test]
+async fn a_day_whose_clients_left_no_word_is_not_judged() {
+    let trial = hold("kill", Target::Private, "1", told("SILENT")).await;
+    assert_eq!(trial.outcome.judgement, None);
+    assert!(trial.outcome.harness_errors.iter().any(|error| error.contains("nothing can be judged")), "{:?}", trial.outcome.harness_errors);
+    assert_eq!(trial.asked().last().map(String::as_str), Some("cluster down"));
+}
+
+#[tokio::test]
+async fn replicas_that_still_move_are_not_judged() {
+    let trial = hold("kill", Target::Private, "1", told("MOVING")).await;
+    assert_eq!(trial.outcome.judgement, None);
+    let errors = &trial.outcome.harness_errors;
+    assert!(errors.iter().any(|error| error.contains("did not come to rest")), "{errors:?}");
+    assert!(errors.iter().any(|error| error.contains("runs were still going on")), "{errors:?}");
 }
 
 #[tokio::test]
