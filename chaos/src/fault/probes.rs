@@ -34,7 +34,7 @@ pub enum Question {
     },
     /// Has every shard a leader that says so itself?
     NoLeaderlessShard,
-    /// Have all runs ended, except for those that a filter leaves out?
+    /// Have all runs ended or do they wait for people, except for those that a filter leaves out?
     RunsEnded {
         /// Only runs that meet it, as `quorus runs list --filter` takes it
         #[arg(long, default_value = "")]
@@ -123,11 +123,16 @@ impl Question {
     }
 }
 
+/// A run that waits for people was not promised to end by itself.
+fn is_open(status: v1::RunStatus) -> bool {
+    !quorus_client::is_final(status) && status != v1::RunStatus::NeedsAttention
+}
+
 async fn runs_ended(endpoints: &[String], filter: &str) -> anyhow::Result<Answer> {
     let client = client(endpoints)?;
     let request = v1::CountRunsRequest { filter: filter.to_owned(), max: 1_000_000, ..Default::default() };
     let counted = client.count_runs(request).await.context("counting runs")?;
-    let open: u64 = counted.by_status.iter().filter(|one| !quorus_client::is_final(one.status())).map(|one| one.count).sum();
+    let open: u64 = counted.by_status.iter().filter(|one| is_open(one.status())).map(|one| one.count).sum();
     let by_status: BTreeMap<&str, u64> = counted.by_status.iter().map(|one| (one.status().as_str_name(), one.count)).collect();
     Ok(Answer { yes: open == 0 && !counted.more, value: json!({ "open": open, "all": counted.count, "by_status": by_status }) })
 }
@@ -164,6 +169,13 @@ pub fn percentile(values: &[Duration], part: f64) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_run_that_waits_for_people_holds_nobody_up() {
+        let open = [v1::RunStatus::Running, v1::RunStatus::Compensating, v1::RunStatus::Failing, v1::RunStatus::Queued];
+        assert!(open.into_iter().all(is_open));
+        assert!(!is_open(v1::RunStatus::NeedsAttention) && !is_open(v1::RunStatus::Succeeded) && !is_open(v1::RunStatus::Failed));
+    }
 
     #[test]
     fn percentiles_are_values_that_were_measured() {
