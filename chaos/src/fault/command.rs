@@ -166,7 +166,10 @@ fn table() -> String {
     let mut lines = vec![format!("{:<18} {:<9} {:<11} {:<9} WHAT", "KIND", "ON", "FOR", "NEEDS")];
     for kind in KINDS {
         let lasts = if kind.lasting { format!("{} s", kind.for_ms / 1000) } else { "an event".to_owned() };
-        let needs = if kind.needs.contains(&"dev") { "any" } else { "stage" };
+        let needs = match kind.needs {
+            needs if needs.contains(&"dev") => "any",
+            needs => needs.first().copied().unwrap_or_default(),
+        };
         lines.push(format!("{:<18} {:<9} {lasts:<11} {needs:<9} {}; undone: {}", kind.name, kind.target, kind.about, kind.undone));
         for parameter in kind.parameters {
             lines.push(format!("{:<50} --{} [{}] {}", "", parameter.name, parameter.default, parameter.about));

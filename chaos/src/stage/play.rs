@@ -10,8 +10,10 @@ use std::{
 use anyhow::Context as _;
 
 use super::{
-    Plan,
+    DiskKind, Plan,
     card::{Card, LinkCard, NEMESIS, NodeCard, SOCKET, WorkerCard},
+    clocks::Clocks,
+    disks::Disks,
 };
 use crate::{cluster::Cluster, fault::proxy::Link, workers::Workers};
 
@@ -55,6 +57,10 @@ pub struct Stage {
     pub workers: Workers,
     /// The links.
     pub links: BTreeMap<LinkName, Link>,
+    /// The nodes' clocks.
+    pub clocks: Clocks,
+    /// The disks, if they can lose power. Last: nodes end before their disks do.
+    pub disks: Option<Disks>,
 }
 
 impl Stage {
@@ -63,7 +69,13 @@ impl Stage {
         fs::create_dir_all(&plan.folder).with_context(|| format!("creating {}", plan.folder.display()))?;
         let folder = plan.folder.canonicalize().with_context(|| format!("finding {}", plan.folder.display()))?;
         let programs = plan.borrow_programs()?;
+        // Before the cluster: if something fails below, nodes end before their disks do.
+        let disks = match plan.disks {
+            DiskKind::Plain => None,
+            DiskKind::Lossy => Some(Disks::mount(&folder, plan.nodes).await?),
+        };
         let mut cluster = Cluster::plan(&programs.quorusd, &folder, plan.nodes, &plan.all_flags())?;
+        let clocks = Clocks::wind(&folder, &mut cluster)?;
         let mut links = BTreeMap::new();
         let parties = cluster.ids().into_iter().map(Party::Node).chain([Party::Client]).chain((1..=plan.workers).map(Party::Worker));
         for (number, from) in parties.enumerate() {
@@ -83,7 +95,7 @@ impl Stage {
         cluster.wait_ready(patience).await.context("starting the nodes")?;
         let endpoints = (1..=plan.workers).map(|number| (number, endpoints(&links, Party::Worker(number)))).collect();
         let workers = Workers::start_each(plan.worker_program(&programs.quorus)?, &folder, endpoints)?;
-        Ok(Self { folder, cluster, workers, links })
+        Ok(Self { folder, cluster, workers, links, clocks, disks })
     }
 
     /// Its folder.
@@ -129,6 +141,9 @@ impl Stage {
     pub async fn down(&mut self) {
         self.workers.stop().await;
         self.cluster.stop().await;
+        if let Some(disks) = &mut self.disks {
+            disks.quit().await;
+        }
     }
 }
 
