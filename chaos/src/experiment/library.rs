@@ -14,6 +14,7 @@ macro_rules! shipped {
 /// Experiments that are shipped, by name.
 pub const SHIPPED: &[(&str, &str)] = shipped![
     "all-nodes-at-once",
+    "bit-flip",
     "clock-jump",
     "disk-full",
     "disk-slow",
@@ -29,6 +30,7 @@ pub const SHIPPED: &[(&str, &str)] = shipped![
     "paused-leader",
     "power-loss-everywhere",
     "random-nemesis",
+    "random-nemesis-disks",
     "rolling-restart",
     "slow-links",
     "stalled-link",

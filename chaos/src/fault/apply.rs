@@ -36,6 +36,11 @@ impl State {
                 Undo::Start(nodes)
             }
             "disk-full" | "disk-slow" | "disk-fails" => self.break_disks(aim).await?,
+            "bit-flip" => {
+                let (undo, note) = self.flip(aim).await?;
+                more = note;
+                undo
+            }
             "clock-offset" => {
                 let by = i64::try_from(aim.settled.number("by-ms"))?;
                 let by = if aim.settled.text("direction") == "behind" { -by } else { by };
@@ -162,6 +167,7 @@ impl State {
         match undo {
             Undo::Nothing => {}
             Undo::Lift => self.lift(fault).await,
+            Undo::Unflip(flipped) => seen.push(self.unflip(&flipped).await?),
             Undo::SetClocks => self.plant.stage()?.clocks.lift(fault)?,
             Undo::MendDisks { nodes, power } => seen.push(self.mend_disks(fault, &nodes, power).await?),
             Undo::Start(nodes) => {

@@ -249,6 +249,29 @@ pub const KINDS: &[Kind] = &[
         ..DISK
     },
     Kind {
+        name: "bit-flip",
+        about: "Kills a node, damages one of its files, and starts it: it must refuse, or repair it",
+        for_ms: 15_000,
+        may_stop: true,
+        needs: STAGE,
+        undone: "the file is put back if it is still as it was left, and the node starts; else it counts as damaged from now on",
+        parameters: &[
+            Parameter {
+                name: "file",
+                about: "Kind of file: tables, logs, which tables there are, which manifest it is, how far the log was synced",
+                default: "wal",
+                bounds: Bounds::Word(&["sst", "wal", "manifest", "current", "mark"]),
+            },
+            Parameter {
+                name: "damage",
+                about: "One bit, a block of zeros, or a cut-off end",
+                default: "bit",
+                bounds: Bounds::Word(&["bit", "zero", "cut"]),
+            },
+        ],
+        ..NODE
+    },
+    Kind {
         name: "clock-offset",
         about: "Sets the clocks of nodes off, within what nodes allow each other",
         for_ms: 20_000,

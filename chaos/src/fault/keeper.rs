@@ -22,6 +22,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::{
     catalogue::{FOR_MAX_MS, Kind, Scope, Settled},
     dice::Dice,
+    flips::Flipped,
     order::{Made, Order, Report},
     select::{Known, Selector, minority},
     view::View,
@@ -79,6 +80,8 @@ pub(super) enum Undo {
     ResumeWorkers(Vec<(u64, u32)>),
     /// Links forget it.
     Lift,
+    /// A damaged file is put back.
+    Unflip(Box<Flipped>),
     /// Clocks are right again.
     SetClocks,
     /// Disks are whole again, and the nodes live; if there is a seed for it, they lose power before.

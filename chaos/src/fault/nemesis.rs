@@ -223,6 +223,10 @@ impl Nemesis {
                 set("direction", word(["ahead", "behind"]));
                 set("by-ms", (50 + dice.below(APART_MAX_MS - 50)).to_string());
             }
+            "bit-flip" => {
+                set("file", word(["wal", "sst"]));
+                set("damage", word(["bit", "cut"]));
+            }
             "disk-slow" => set("fsync-ms", (10 + dice.below(300)).to_string()),
             "restart" | "rolling-restart" => set("graceful", word(["yes", "no"])),
             "latency" => {

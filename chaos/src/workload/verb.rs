@@ -10,7 +10,10 @@ use std::{
 use anyhow::Context as _;
 use indicatif::{ProgressBar, ProgressStyle};
 use quorus_client::{Ledger, LedgerEntry};
-use tokio::task::JoinSet;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    task::JoinSet,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -121,7 +124,15 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let bar = show(&progress, args.runs);
     let manner = Manner { load: args.load(), run_patience: Duration::from_secs(args.patience), ..Manner::default() };
     let catalogue = Arc::new(catalogue);
-    let driven = driver::drive(site, recorder.clone(), catalogue.clone(), runs.clone(), args.seed, manner, progress).await;
+    let mut terminate = signal(SignalKind::terminate()).context("listening for signals")?;
+    let driven = tokio::select! {
+        driven = driver::drive(site, recorder.clone(), catalogue.clone(), runs.clone(), args.seed, manner, progress) => driven,
+        // What is known by now is written down all the same.
+        _ = terminate.recv() => {
+            recorder.harness_error("the workload was told to end before all of its runs had".to_owned());
+            Ok(driver::Outcome::default())
+        }
+    };
     bar.abort();
     stop.cancel();
     while let Some(ended) = workers.join_next().await {
