@@ -20,10 +20,7 @@ use clap::ValueEnum;
 use parking_lot::Mutex;
 use quorus_client::Client;
 use quorus_proto::v1::{self, GetRunRequest, Payload, StartRunRequest, apply_workflow_request::Definition};
-use tokio::{
-    process::Command,
-    time::{Instant, sleep, timeout},
-};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::{
     chance::Chance,
@@ -33,6 +30,7 @@ use super::{
         control::{Answer, Order, order},
         faults::Faults,
         keep::Keep,
+        served::{mount, place_of, socket_of},
     },
 };
 use crate::{
@@ -117,11 +115,11 @@ pub(super) fn main(args: &Args) -> anyhow::Result<ExitCode> {
     let mut disks = Vec::new();
     let result = runtime.block_on(Trial::run(args, &folder, &mut disks));
     for id in 1..=NODES {
-        let _ = order(&folder.join(format!("disk-{id}.sock")), &Order::Quit);
+        let _ = order(&socket_of(&folder, id), &Order::Quit);
     }
     drop(disks);
     for id in 1..=NODES {
-        super::mounts::detach(&folder.join(format!("node-{id}")))?;
+        super::mounts::detach(&place_of(&folder, id))?;
     }
     result
 }
@@ -242,14 +240,14 @@ impl Trial<'_> {
     }
 
     fn tell(&self, node: u64, what: &Order) -> anyhow::Result<Answer> {
-        order(&self.folder.join(format!("disk-{node}.sock")), what)
+        order(&socket_of(self.folder, node), what)
     }
 
     async fn lose_power(&mut self, nodes: Vec<u64>) -> anyhow::Result<String> {
         let pids = self.cluster.pids();
         let mut losses = Vec::new();
         for node in &nodes {
-            let (socket, kill) = (self.folder.join(format!("disk-{node}.sock")), pids.get(node).copied());
+            let (socket, kill) = (socket_of(self.folder, *node), pids.get(node).copied());
             let what = Order::PowerLoss { keep: self.args.keep, torn: self.args.torn, seed: self.chance.draw(), kill };
             // All at once.
             losses.push(tokio::task::spawn_blocking(move || order(&socket, &what)));
@@ -404,25 +402,6 @@ impl Load {
             sleep(Duration::from_millis(100)).await;
         }
     }
-}
-
-async fn mount(folder: &Path, id: u64) -> anyhow::Result<Process> {
-    let socket = folder.join(format!("disk-{id}.sock"));
-    let mut command = Command::new(std::env::current_exe()?);
-    command.args(["disk", "mount", "--backing"]).arg(folder.join(format!("backing-{id}")));
-    command.arg("--at").arg(folder.join(format!("node-{id}"))).arg("--control").arg(&socket);
-    let _ = fs::remove_file(&socket);
-    let log = folder.join(format!("disk-{id}.log"));
-    let mut process = Process::start(&format!("disk {id}"), command, &log)?;
-    let deadline = Instant::now() + PATIENCE;
-    while order(&socket, &Order::Show).is_err() {
-        process.must_live().with_context(|| fs::read_to_string(&log).unwrap_or_default())?;
-        if Instant::now() > deadline {
-            bail!("disk {id} is not mounted after {} s", PATIENCE.as_secs());
-        }
-        sleep(Duration::from_millis(20)).await;
-    }
-    Ok(process)
 }
 
 /// The last line of a log that is about an error.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::stage::network::Network;
+use crate::stage::{DiskKind, network::Network};
 
 /// The name under `extensions`.
 pub const NAME: &str = "quorus";
@@ -43,6 +43,8 @@ pub struct StageSize {
     pub workers: u64,
     /// What connects the nodes.
     pub network: Network,
+    /// What nodes keep their data on: `plain`, or `lossy` for disks that can be broken.
+    pub disks: DiskKind,
     /// Flags for `quorus-chaos cluster up`, as they are.
     pub flags: Vec<String>,
 }
@@ -57,6 +59,8 @@ pub struct Load {
     pub runs: u64,
     /// Starts per second.
     pub rate: u64,
+    /// Workers beside the others that break the protocol's rules on purpose: outcomes that come twice, late, or never.
+    pub misbehaving: u64,
 }
 
 impl Default for GameDay {
@@ -77,12 +81,12 @@ impl Default for GameDay {
 
 impl Default for StageSize {
     fn default() -> Self {
-        Self { nodes: 3, workers: 2, network: Network::Loopback, flags: Vec::new() }
+        Self { nodes: 3, workers: 2, network: Network::Loopback, disks: DiskKind::Plain, flags: Vec::new() }
     }
 }
 
 impl Default for Load {
     fn default() -> Self {
-        Self { mix: "default".to_owned(), runs: 200, rate: 10 }
+        Self { mix: "default".to_owned(), runs: 200, rate: 10, misbehaving: 0 }
     }
 }

@@ -8,7 +8,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::{
     cuts,
-    keeper::{Aim, Keeper, State, Undo},
+    keeper::{Aim, DOWN, Keeper, State, Undo},
     overload,
 };
 use crate::{cluster::serves, process::Signal, stage::network::Pull};
@@ -30,6 +30,23 @@ impl State {
                     self.plant.kill(*node).await?;
                 }
                 Undo::Start(nodes)
+            }
+            "power-loss" => {
+                more = self.lose_power(aim).await?;
+                Undo::Start(nodes)
+            }
+            "disk-full" | "disk-slow" | "disk-fails" => self.break_disks(aim).await?,
+            "bit-flip" => {
+                let (undo, note) = self.flip(aim).await?;
+                more = note;
+                undo
+            }
+            "clock-offset" => {
+                let by = i64::try_from(aim.settled.number("by-ms"))?;
+                let by = if aim.settled.text("direction") == "behind" { -by } else { by };
+                let clocks = &mut self.plant.stage()?.clocks;
+                nodes.iter().try_for_each(|node| clocks.impose(aim.fault, *node, by))?;
+                Undo::SetClocks
             }
             "stop" => {
                 self.must_live(&nodes)?;
@@ -55,7 +72,7 @@ impl State {
                 Undo::Nothing
             }
             "start" => {
-                for fault in self.active_of(&["kill", "kill-all", "stop"], &nodes) {
+                for fault in self.active_of(DOWN, &nodes) {
                     self.heal_early(fault).await?;
                     more = format!("{more} fault {fault} is over");
                 }
@@ -155,7 +172,7 @@ impl State {
         let mut failed = None;
         match undo {
             Undo::Nothing => {}
-            Undo::Lift => self.lift(fault),
+            Undo::Lift => self.lift(fault).await,
             Undo::Plug(nodes) => {
                 let cables = self.plant.stage()?.cables.as_ref().context("there are no cables")?;
                 for node in nodes {
@@ -164,6 +181,9 @@ impl State {
                     }
                 }
             }
+            Undo::Unflip(flipped) => seen.push(self.unflip(&flipped).await?),
+            Undo::SetClocks => self.plant.stage()?.clocks.lift(fault)?,
+            Undo::MendDisks { nodes, power } => seen.push(self.mend_disks(fault, &nodes, power).await?),
             Undo::Start(nodes) => {
                 for node in nodes {
                     match self.plant.start(node).await {
@@ -213,16 +233,21 @@ impl State {
         failed.map_or(Ok(seen.join(", ")), Err)
     }
 
-    /// Takes a fault off every link.
-    pub(super) fn lift(&mut self, fault: u64) {
+    /// Takes a fault off every link, disk and clock.
+    pub(super) async fn lift(&mut self, fault: u64) {
         if let Ok(stage) = self.plant.stage() {
             for link in stage.links.values_mut() {
                 link.lift(fault);
             }
+            // What can't be told now can't be told later either: this tries what it can.
+            let _ = stage.clocks.lift(fault);
+            if let Some(disks) = &mut stage.disks {
+                let _ = disks.lift(fault).await;
+            }
         }
     }
 
-    fn must_live(&self, nodes: &[u64]) -> anyhow::Result<()> {
+    pub(super) fn must_live(&self, nodes: &[u64]) -> anyhow::Result<()> {
         for node in nodes {
             self.plant.pid_of(*node)?.with_context(|| format!("node {node} is not alive"))?;
         }

@@ -8,6 +8,7 @@ use anyhow::{Context as _, bail};
 use serde::Serialize;
 
 use super::select::Selector;
+use crate::stage::clocks::APART_MAX_MS;
 
 /// A lasting fault is over after this time unless somebody says otherwise.
 pub const FOR_DEFAULT_MS: u64 = 30_000;
@@ -70,7 +71,9 @@ pub struct Kind {
     pub lasting: bool,
     /// How long it lasts if nobody says anything, in milliseconds.
     pub for_ms: u64,
-    /// Targets on which it works: `stage`, `dev`, `namespaces` (a stage with cables).
+    /// True if a node that stops itself meanwhile does what it should.
+    pub may_stop: bool,
+    /// What it works on: any of `stage` (a cluster of ours), `dev`, `lossy` (ours with disks that can be broken), and `namespaces` (ours with cables).
     pub needs: &'static [&'static str],
     /// How it is undone, in a sentence.
     pub undone: &'static str,
@@ -81,6 +84,7 @@ pub struct Kind {
 const PROCESSES: &[&str] = &["stage", "dev"];
 const STAGE: &[&str] = &["stage"];
 const CABLES: &[&str] = &["namespaces"];
+const LOSSY: &[&str] = &["lossy"];
 
 const CLIENTS: Parameter = Parameter {
     name: "clients",
@@ -129,12 +133,14 @@ const NODE: Kind = Kind {
     destructive: true,
     lasting: true,
     for_ms: FOR_DEFAULT_MS,
+    may_stop: false,
     needs: PROCESSES,
     undone: "",
     parameters: &[],
 };
 const EVENT: Kind = Kind { lasting: false, for_ms: 0, ..NODE };
 const LINK: Kind = Kind { scope: Scope::Links, needs: STAGE, undone: "the links carry again", ..NODE };
+const DISK: Kind = Kind { needs: LOSSY, ..NODE };
 const WORKER: Kind = Kind { scope: Scope::Workers, needs: STAGE, ..NODE };
 
 /// All faults.
@@ -182,6 +188,100 @@ pub const KINDS: &[Kind] = &[
         for_ms: 300_000,
         undone: "nodes that do not live start again",
         parameters: &[GRACEFUL, BETWEEN],
+        ..NODE
+    },
+    Kind {
+        name: "power-loss",
+        about: "Nodes lose power: they die, and of what was not synced only a part is found again",
+        for_ms: 5_000,
+        undone: "they start again",
+        parameters: &[
+            Parameter {
+                name: "keep",
+                about: "What is kept of what was not synced; with prefix, per file the first changes; with 50%, each by chance",
+                default: "nothing",
+                bounds: Bounds::Word(&["nothing", "prefix", "50%", "everything"]),
+            },
+            Parameter { name: "torn", about: "Keep writes in part, too", default: "no", bounds: Bounds::Word(&["no", "yes"]) },
+        ],
+        ..DISK
+    },
+    Kind {
+        name: "disk-full",
+        about: "Disks of nodes have no more room",
+        for_ms: 15_000,
+        may_stop: true,
+        undone: "there is room again, and nodes that have stopped themselves start",
+        parameters: &[Parameter {
+            name: "room-bytes",
+            about: "Bytes that can still be written",
+            default: "0",
+            bounds: Bounds::Number(0, 1 << 40),
+        }],
+        ..DISK
+    },
+    Kind {
+        name: "disk-slow",
+        about: "Disks of nodes are slow",
+        destructive: false,
+        undone: "they are as before",
+        parameters: &[
+            Parameter {
+                name: "fsync-ms",
+                about: "Milliseconds that each sync takes more",
+                default: "100",
+                bounds: Bounds::Number(0, 10_000),
+            },
+            Parameter {
+                name: "write-ms",
+                about: "Milliseconds that each write takes more",
+                default: "0",
+                bounds: Bounds::Number(0, 10_000),
+            },
+        ],
+        ..DISK
+    },
+    Kind {
+        name: "disk-fails",
+        about: "Each sync of the disks of nodes fails",
+        for_ms: 10_000,
+        may_stop: true,
+        undone: "they lose power, what no sync covered is gone, and the nodes start again",
+        ..DISK
+    },
+    Kind {
+        name: "bit-flip",
+        about: "Kills a node, damages one of its files, and starts it: it must refuse, or repair it",
+        for_ms: 15_000,
+        may_stop: true,
+        needs: STAGE,
+        undone: "the file is put back if it is still as it was left, and the node starts; else it counts as damaged from now on",
+        parameters: &[
+            Parameter {
+                name: "file",
+                about: "Kind of file: tables, logs, which tables there are, which manifest it is, how far the log was synced",
+                default: "wal",
+                bounds: Bounds::Word(&["sst", "wal", "manifest", "current", "mark"]),
+            },
+            Parameter {
+                name: "damage",
+                about: "One bit, a block of zeros, or a cut-off end",
+                default: "bit",
+                bounds: Bounds::Word(&["bit", "zero", "cut"]),
+            },
+        ],
+        ..NODE
+    },
+    Kind {
+        name: "clock-offset",
+        about: "Sets the clocks of nodes off, within what nodes allow each other",
+        for_ms: 20_000,
+        needs: STAGE,
+        undone: "their clocks are right again, which is one more jump",
+        parameters: &[
+            Parameter { name: "by-ms", about: "By how much", default: "300", bounds: Bounds::Number(1, APART_MAX_MS) },
+            Parameter { name: "direction", about: "Ahead or behind", default: "ahead", bounds: Bounds::Word(&["ahead", "behind"]) },
+        ],
         ..NODE
     },
     Kind { name: "partition", about: "Separates nodes from all others", target: "minority", parameters: &[HOW, CLIENTS], ..LINK },
@@ -322,6 +422,8 @@ impl Kind {
     pub fn wants(&self) -> (&'static str, &'static str) {
         if self.needs == CABLES {
             ("a cluster in a network of its own", " --network namespaces")
+        } else if self.needs == LOSSY {
+            ("disks that can be broken", " --disks lossy")
         } else {
             ("a cluster with proxies and workers of its own", "")
         }

@@ -22,6 +22,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::{
     catalogue::{FOR_MAX_MS, Kind, Scope, Settled},
     dice::Dice,
+    flips::Flipped,
     order::{Made, Order, Report},
     select::{Known, Selector, minority},
     view::View,
@@ -30,6 +31,9 @@ use crate::{
     record::{Fault, FaultPhase},
     stage::Plant,
 };
+
+/// Kinds under which a node is down.
+pub(super) const DOWN: &[&str] = &["kill", "kill-all", "stop", "power-loss"];
 
 /// Keeps faults of one cluster. Clones of the [`Arc`] share it.
 #[derive(Debug)]
@@ -47,6 +51,8 @@ pub(super) struct State {
     last: u64,
     record: File,
     ended_by_themselves: Vec<String>,
+    /// Until when a node may stop itself because of a fault that is over.
+    excused: BTreeMap<u64, Instant>,
 }
 
 #[derive(Debug)]
@@ -54,6 +60,7 @@ struct Active {
     made: Made,
     nodes: Vec<u64>,
     destructive: bool,
+    may_stop: bool,
     undo: Undo,
     expiry: Option<AbortOnDropHandle<()>>,
 }
@@ -75,6 +82,17 @@ pub(super) enum Undo {
     Lift,
     /// Cables are plugged in again.
     Plug(Vec<u64>),
+    /// A damaged file is put back.
+    Unflip(Box<Flipped>),
+    /// Clocks are right again.
+    SetClocks,
+    /// Disks are whole again, and the nodes live; if there is a seed for it, they lose power before.
+    MendDisks {
+        /// Whose.
+        nodes: Vec<u64>,
+        /// Draws what the loss takes.
+        power: Option<u64>,
+    },
     /// Something that goes on by itself is stopped; then nodes that do not live start again.
     Stop(AbortOnDropHandle<()>, Vec<u64>),
 }
@@ -101,7 +119,7 @@ impl Keeper {
         let known = std::fs::read_to_string(&path).unwrap_or_default();
         let last = known.lines().filter_map(|line| serde_json::from_str::<Fault>(line).ok()).map(|fault| fault.id).max().unwrap_or(0);
         let record = OpenOptions::new().create(true).append(true).open(&path).with_context(|| format!("opening {}", path.display()))?;
-        let state = State { plant, active: BTreeMap::new(), last, record, ended_by_themselves: Vec::new() };
+        let state = State { plant, active: BTreeMap::new(), last, record, ended_by_themselves: Vec::new(), excused: BTreeMap::new() };
         Ok(Arc::new(Self { state: Mutex::new(state), ended: Notify::new() }))
     }
 
@@ -137,7 +155,7 @@ impl Keeper {
                 let expiry = for_ms.map(|for_ms| self.expire(made.fault, Duration::from_millis(for_ms)));
                 if !matches!(undo, Undo::Nothing) {
                     let nodes = if kind.scope == Scope::Workers { Vec::new() } else { aim.chosen.clone() };
-                    let active = Active { made: made.clone(), nodes, destructive: kind.destructive, undo, expiry };
+                    let active = Active { made: made.clone(), nodes, destructive: kind.destructive, may_stop: kind.may_stop, undo, expiry };
                     state.active.insert(made.fault, active);
                 }
                 state.plant.publish()?;
@@ -145,7 +163,7 @@ impl Keeper {
             }
             Err(error) => {
                 // What had been done before it failed.
-                state.lift(made.fault);
+                state.lift(made.fault).await;
                 state.write(&made, FaultPhase::Indeterminate, &format!("{error:#}"))?;
                 state.plant.publish()?;
                 Err(error)
@@ -219,7 +237,7 @@ impl Keeper {
     /// What is going on.
     pub async fn report(&self) -> anyhow::Result<Report> {
         let mut state = self.lock().await;
-        state.look_after()?;
+        state.look_after().await?;
         Ok(Report {
             target: state.plant.kind().to_owned(),
             active: state.active.values().map(|active| active.made.clone()).collect(),
@@ -230,7 +248,7 @@ impl Keeper {
 
     /// Notices processes that have ended without anybody having asked for it; says which are new.
     pub async fn look_after(&self) -> anyhow::Result<Vec<String>> {
-        self.lock().await.look_after()
+        self.lock().await.look_after().await
     }
 
     /// True if no fault is in force.
@@ -268,11 +286,11 @@ impl Keeper {
         if kind.lasting && !(1..=FOR_MAX_MS).contains(&for_ms) {
             bail!("a fault lasts 1 ms to {FOR_MAX_MS} ms, not {for_ms}");
         }
-        let (nodes, endpoints, can) = {
+        let (nodes, endpoints, offers) = {
             let state = self.lock().await;
-            (state.plant.nodes()?, state.plant.endpoints()?, kind.needs.iter().any(|need| state.plant.offers(need)))
+            (state.plant.nodes()?, state.plant.endpoints()?, state.plant.offers())
         };
-        if !can {
+        if !kind.needs.iter().any(|need| offers.contains(need)) {
             let (what, flags) = kind.wants();
             bail!("`{}` needs {what}; make one with: quorus-chaos cluster up{flags}", kind.name);
         }
@@ -376,13 +394,41 @@ impl State {
         Box::pin(self.heal(fault, "before its time")).await.map(|_| ())
     }
 
-    fn look_after(&mut self) -> anyhow::Result<Vec<String>> {
-        let dead: Vec<String> = self.plant.bury().into_iter().map(|(who, how)| format!("{who} ended by itself: {how}")).collect();
+    /// Notices processes that have ended without anybody having asked for it; says which are new. A node that may have stopped itself because of a fault
+    /// stays down while that is in force, and starts again if it is over.
+    pub(super) async fn look_after(&mut self) -> anyhow::Result<Vec<String>> {
+        let dead = self.plant.bury();
+        let mut told = Vec::new();
+        for (who, how) in &dead {
+            let node = who.strip_prefix("node-").and_then(|number| number.parse().ok());
+            let may_stop = |node: u64| self.active.values().any(|active| active.may_stop && active.nodes.contains(&node));
+            match node {
+                Some(node) if may_stop(node) => told.push(format!("{who} stopped itself, as a fault in force allows: {how}")),
+                Some(node) if self.excused.get(&node).is_some_and(|until| Instant::now() < *until) => {
+                    told.push(format!("{who} stopped itself after a fault that allowed it, and starts again: {how}"));
+                    self.plant.start(node).await?;
+                }
+                _ => {
+                    let line = format!("{who} ended by itself: {how}");
+                    self.ended_by_themselves.push(line.clone());
+                    told.push(line);
+                }
+            }
+        }
         if !dead.is_empty() {
-            self.ended_by_themselves.extend(dead.iter().cloned());
             self.plant.publish()?;
         }
-        Ok(dead)
+        Ok(told)
+    }
+
+    /// A node may stop itself until then.
+    pub(super) fn excuse(&mut self, node: u64, until: Instant) {
+        self.excused.insert(node, until);
+    }
+
+    /// True if a node is down because another fault wants it so.
+    pub(super) fn is_kept_down(&self, node: u64) -> bool {
+        !self.active_of(DOWN, &[node]).is_empty()
     }
 
     fn next(&mut self) -> u64 {

@@ -1,7 +1,7 @@
 //! Faults of processes, networks, workers and load: what there is, on whom, how they are made and undone.
 //!
 //! - [`catalogue`]: every kind in one table; [`select`]: who is meant; [`order`]: what is asked for, and what came of it.
-//! - [`keeper`]: makes faults and undoes them, within a blast radius and a time; `apply` has how, `cuts` which links.
+//! - [`keeper`]: makes faults and undoes them, within a blast radius and a time; `apply` has how, `disks` and `flips` how for disks, `cuts` which links.
 //! - [`proxy`]: a TCP proxy per directed link.
 //! - [`overload`]: a thundering herd.
 //! - [`view`]: what every node says of the cluster; [`probes`]: yes or no, with a number.
@@ -15,6 +15,8 @@ pub mod catalogue;
 pub mod command;
 mod cuts;
 pub mod dice;
+mod disks;
+mod flips;
 pub mod gap;
 pub mod keeper;
 pub mod nemesis;

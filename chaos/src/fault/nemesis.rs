@@ -10,12 +10,12 @@ use serde::Serialize;
 use tokio::time::{Instant, sleep};
 
 use super::{
-    catalogue::{Kind, Scope},
+    catalogue::{KINDS, Kind, Scope},
     dice::Dice,
     order::Order,
     probes::Question,
 };
-use crate::stage::{Remote, target::TargetArgs};
+use crate::stage::{Remote, clocks::APART_MAX_MS, target::TargetArgs};
 
 /// How long a cluster may take to be whole again after all is undone.
 const READY_PATIENCE: Duration = Duration::from_secs(120);
@@ -91,7 +91,8 @@ impl fmt::Display for Summary {
 }
 
 impl Nemesis {
-    /// Kinds by name, separated by commas; `servers` are those that can be drawn on any target without touching workers.
+    /// Kinds by name, separated by commas; `servers` are those that can be drawn on any target without touching workers, `disks` those that need disks
+    /// that can be broken.
     pub fn kinds_of(text: &str, target: &str) -> anyhow::Result<Vec<&'static Kind>> {
         let mut kinds = Vec::new();
         for name in text.split(',').map(str::trim).filter(|name| !name.is_empty()) {
@@ -102,6 +103,7 @@ impl Nemesis {
                     }
                     kinds.retain(|kind| kind.needs.contains(&target));
                 }
+                "disks" => kinds.extend(KINDS.iter().filter(|kind| kind.needs.contains(&"lossy"))),
                 name => kinds.push(Kind::of(name)?),
             }
         }
@@ -213,6 +215,19 @@ impl Nemesis {
         match kind.name {
             "partition" | "isolate-leader" | "partition-bridge" => set("how", word(["hold", "refuse"])),
             "partition-one-way" | "half-close" | "stall" => set("direction", word(["out", "in"])),
+            "power-loss" => {
+                set("keep", word(["nothing", "50%"]));
+                set("torn", word(["no", "yes"]));
+            }
+            "clock-offset" => {
+                set("direction", word(["ahead", "behind"]));
+                set("by-ms", (50 + dice.below(APART_MAX_MS - 50)).to_string());
+            }
+            "bit-flip" => {
+                set("file", word(["wal", "sst"]));
+                set("damage", word(["bit", "cut"]));
+            }
+            "disk-slow" => set("fsync-ms", (10 + dice.below(300)).to_string()),
             "restart" | "rolling-restart" => set("graceful", word(["yes", "no"])),
             "latency" => {
                 set("delay-ms", (10 + dice.below(300)).to_string());
@@ -229,7 +244,6 @@ impl Nemesis {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fault::catalogue::KINDS;
 
     fn nemesis(seed: u64, kinds: Vec<&'static Kind>) -> Nemesis {
         Nemesis { seed, kinds, interval: Duration::from_secs(4), count: None, duration: None }

@@ -11,7 +11,7 @@ use anyhow::{Context as _, bail};
 use tokio::time::{Instant, sleep};
 
 use super::{
-    Card, Plan, Plant, Remote, Stage,
+    Card, DiskKind, Plan, Plant, Remote, Stage,
     card::STAGE_CARD,
     dev::Dev,
     network::{self, Network},
@@ -73,6 +73,9 @@ struct UpArgs {
     /// How many tasks each worker takes at a time
     #[arg(long, default_value_t = 4)]
     concurrency: usize,
+    /// What nodes keep their data on
+    #[arg(long, default_value = "plain")]
+    disks: DiskKind,
     /// Another worker than `quorus worker exec`: a program and its arguments, parted by spaces; gets QUORUS_ENDPOINTS and --ledger FILE
     #[arg(long, value_name = "COMMAND")]
     worker_command: Option<String>,
@@ -128,6 +131,7 @@ async fn up(args: UpArgs) -> anyhow::Result<ExitCode> {
         concurrency: args.concurrency,
         worker_command: args.worker_command.iter().flat_map(|command| command.split_whitespace()).map(str::to_owned).collect(),
         flags: args.flags,
+        disks: args.disks,
         programs: args.bin_dir,
         network: args.network,
         seed: args.seed,

@@ -3,12 +3,34 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use serde::{Deserialize, Serialize};
 
 use super::network::Network;
 use crate::{process::Programs, workers::WorkerProgram};
 
 /// What differs from a cluster for work: people try approvals with names that nobody vouches for, and steps call stubs on the same machine.
 const FLAG_DEFAULTS: [[&str; 2]; 2] = [["--unverified-approvals", "allow"], ["--http-allow-private", "127.0.0.0/8,::1/128"]];
+
+/// What nodes keep their data on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum DiskKind {
+    /// The machine's own disk
+    #[default]
+    Plain,
+    /// A disk each that can lose power, be full, be slow, and fail (FUSE; Linux, needs root)
+    Lossy,
+}
+
+impl DiskKind {
+    /// As the command line calls it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Plain => "plain",
+            Self::Lossy => "lossy",
+        }
+    }
+}
 
 /// What a stage is to be.
 #[derive(Clone, Debug)]
@@ -25,6 +47,8 @@ pub struct Plan {
     pub worker_command: Vec<String>,
     /// Flags for each node, as `quorusd serve` takes them.
     pub flags: Vec<String>,
+    /// What nodes keep their data on.
+    pub disks: DiskKind,
     /// Where `quorusd` and `quorus` are; beside this program if not said.
     pub programs: Option<PathBuf>,
     /// Between whom and what packets go.

@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::{Context as _, bail};
 
-use super::{Stage, card::NodeCard, dev::Dev};
+use super::{Stage, card::NodeCard, dev::Dev, disks::Disks};
 use crate::process::Signal;
 
 /// A cluster that faults act on.
@@ -28,9 +28,12 @@ impl Plant {
         }
     }
 
-    /// What it has that a fault may need, as the catalogue names it.
-    pub fn offers(&self, need: &str) -> bool {
-        need == self.kind() || need == "namespaces" && matches!(self, Self::Stage(stage) if stage.cables.is_some())
+    /// What kinds of faults may need of it.
+    pub fn offers(&self) -> Vec<&'static str> {
+        let Self::Stage(stage) = self else { return vec!["dev"] };
+        let lossy = stage.disks.is_some().then_some("lossy");
+        let cables = stage.cables.is_some().then_some("namespaces");
+        ["stage"].into_iter().chain(lossy).chain(cables).collect()
     }
 
     /// Where its files are.
@@ -127,12 +130,19 @@ impl Plant {
         }
     }
 
+    /// The disks that can be broken, if there are such.
+    pub fn disks(&mut self) -> anyhow::Result<&mut Disks> {
+        let disks = self.stage()?.disks.as_mut();
+        disks.context("this fault needs disks that can be broken; make such a cluster with: quorus-chaos cluster up --disks lossy")
+    }
+
     /// Processes that have ended without anybody having asked for it.
     pub fn bury(&mut self) -> BTreeMap<String, String> {
         let Self::Stage(stage) = self else { return BTreeMap::new() };
         let nodes = stage.cluster.bury().into_iter().map(|(id, how)| (format!("node-{id}"), how));
         let workers = stage.workers.bury().into_iter().map(|(number, how)| (format!("worker-{number}"), how));
-        nodes.collect::<Vec<_>>().into_iter().chain(workers).collect()
+        let disks = stage.disks.iter_mut().flat_map(Disks::bury).map(|(id, how)| (format!("disk-{id}"), how));
+        nodes.collect::<Vec<_>>().into_iter().chain(workers).chain(disks).collect()
     }
 
     /// Writes down who lives now, where others look for it.

@@ -9,10 +9,12 @@ use std::{
 
 use anyhow::Context as _;
 
-use super::network::{Cables, Network};
 use super::{
-    Plan,
+    DiskKind, Plan,
     card::{Card, LinkCard, NEMESIS, NodeCard, SOCKET, WorkerCard},
+    clocks::Clocks,
+    disks::Disks,
+    network::{Cables, Network},
 };
 use crate::{
     cluster::{Cluster, Home},
@@ -60,8 +62,12 @@ pub struct Stage {
     pub workers: Workers,
     /// The links.
     pub links: BTreeMap<LinkName, Link>,
+    /// The nodes' clocks.
+    pub clocks: Clocks,
     /// The cables, if nodes live in namespaces of their own.
     pub cables: Option<Cables>,
+    /// The disks, if they can lose power. Last: nodes end before their disks do.
+    pub disks: Option<Disks>,
 }
 
 impl Stage {
@@ -70,6 +76,11 @@ impl Stage {
         fs::create_dir_all(&plan.folder).with_context(|| format!("creating {}", plan.folder.display()))?;
         let folder = plan.folder.canonicalize().with_context(|| format!("finding {}", plan.folder.display()))?;
         let programs = plan.borrow_programs()?;
+        // Before the cluster: if something fails below, nodes end before their disks do.
+        let disks = match plan.disks {
+            DiskKind::Plain => None,
+            DiskKind::Lossy => Some(Disks::mount(&folder, plan.nodes).await?),
+        };
         let mut cluster = Cluster::plan(&programs.quorusd, &folder, plan.nodes, &plan.all_flags())?;
         let cables = match plan.network {
             Network::Loopback => None,
@@ -80,6 +91,7 @@ impl Stage {
                 cluster.settle(node, cables.home(node)?);
             }
         }
+        let clocks = Clocks::wind(&folder, &mut cluster)?;
         let mut links = BTreeMap::new();
         let parties = cluster.ids().into_iter().map(Party::Node).chain([Party::Client]).chain((1..=plan.workers).map(Party::Worker));
         for (number, from) in parties.enumerate() {
@@ -100,7 +112,7 @@ impl Stage {
         cluster.wait_ready(patience).await.context("starting the nodes")?;
         let endpoints = (1..=plan.workers).map(|number| (number, endpoints(&links, Party::Worker(number)))).collect();
         let workers = Workers::start_each(plan.worker_program(&programs.quorus)?, &folder, endpoints)?;
-        Ok(Self { folder, cluster, workers, links, cables })
+        Ok(Self { folder, cluster, workers, links, clocks, cables, disks })
     }
 
     /// Its folder.
@@ -146,6 +158,9 @@ impl Stage {
     pub async fn down(&mut self) {
         self.workers.stop().await;
         self.cluster.stop().await;
+        if let Some(disks) = &mut self.disks {
+            disks.quit().await;
+        }
     }
 }
 

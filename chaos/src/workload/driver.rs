@@ -23,6 +23,7 @@ use v1::{
 };
 
 use super::{
+    owed::Owed,
     plan::{self, Catalogue},
     random::Rng,
     recorder::Recorder,
@@ -229,24 +230,29 @@ async fn conduct(shared: &Shared, mut client: WireClient, run: &RunPlan, revisio
     }
     let began = Instant::now();
     let mut acts = run.acts.iter().peekable();
-    let mut approvals = 0_u32;
+    let (mut approvals, mut owed) = (0_u32, Owed::default());
     loop {
         let (low, high) = shared.manner.look_ms;
         let pause = Duration::from_millis(client.rng().between(low, high));
         let next_act = acts.peek().map(|(at, _)| Duration::from_millis(*at).saturating_sub(began.elapsed()));
         tokio::time::sleep(next_act.map_or(pause, |due| due.min(pause))).await;
         if let Some((_, act)) = acts.next_if(|(at, _)| began.elapsed() >= Duration::from_millis(*at)) {
-            carry_out(&mut client, run, act).await;
+            let ended = carry_out(&mut client, run, act).await;
+            owed.note(act, &ended);
             continue;
         }
         match look(shared, &mut client, &run.run_id, accepted).await {
             Ok(seen) => {
                 let settled = is_final(seen.status()) || seen.status() == RunStatus::NeedsAttention;
-                if settled && !acts.clone().any(|(_, act)| *act == Act::Resume) {
+                if settled && !acts.clone().any(|(_, act)| *act == Act::Resume) && !owed.has_resume() {
                     shared.progress.ended.fetch_add(1, Ordering::Relaxed);
                     return client;
                 }
                 approve(shared, &mut client, run, &seen, &mut approvals).await;
+                for act in owed.take() {
+                    let ended = carry_out(&mut client, run, &act).await;
+                    owed.note(&act, &ended);
+                }
             }
             // It was never accepted.
             Err(Ending::Fail { .. }) if !accepted => return client,
@@ -311,7 +317,7 @@ async fn look(shared: &Shared, client: &mut WireClient, run_id: &str, may_be_sta
     Ok(run)
 }
 
-async fn carry_out(client: &mut WireClient, run: &RunPlan, act: &Act) {
+async fn carry_out(client: &mut WireClient, run: &RunPlan, act: &Act) -> Result<(), Ending> {
     let run_id = run.run_id.clone();
     let (namespace, principal, reason) = (namespace(), Some(client.principal()), "as planned".to_owned());
     let request_id = client.rng().hex();
@@ -321,31 +327,31 @@ async fn carry_out(client: &mut WireClient, run: &RunPlan, act: &Act) {
             let call = Call::Signal { run_id: run_id.clone(), signal: name.clone(), signal_id: id.clone() };
             let request = v1::SignalRunRequest { namespace, run_id, name, signal_id: id, payload: None, principal };
             let op = |channel, request| async move { LifecycleServiceClient::new(channel).signal_run(request).await };
-            let _ = client.call(call, request, op, |answer: &v1::SignalRunResponse| answer_of(answer.run.as_ref())).await;
+            client.call(call, request, op, |answer: &v1::SignalRunResponse| answer_of(answer.run.as_ref())).await.map(drop)
         }
         Act::Cancel => {
             let call = Call::Cancel { run_id: run_id.clone() };
             let request = v1::CancelRunRequest { namespace, run_id, reason, principal, no_compensate: false };
             let op = |channel, request| async move { RunServiceClient::new(channel).cancel_run(request).await };
-            let _ = client.call(call, request, op, |answer: &v1::CancelRunResponse| answer_of(answer.run.as_ref())).await;
+            client.call(call, request, op, |answer: &v1::CancelRunResponse| answer_of(answer.run.as_ref())).await.map(drop)
         }
         Act::Terminate => {
             let call = Call::Terminate { run_id: run_id.clone() };
             let request = v1::TerminateRunRequest { namespace, run_id, reason, principal };
             let op = |channel, request| async move { RunServiceClient::new(channel).terminate_run(request).await };
-            let _ = client.call(call, request, op, |answer: &v1::TerminateRunResponse| answer_of(answer.run.as_ref())).await;
+            client.call(call, request, op, |answer: &v1::TerminateRunResponse| answer_of(answer.run.as_ref())).await.map(drop)
         }
         Act::Pause => {
             let call = Call::Pause { run_id: run_id.clone() };
             let request = v1::PauseRunRequest { namespace, run_id, reason, principal, request_id };
             let op = |channel, request| async move { LifecycleServiceClient::new(channel).pause_run(request).await };
-            let _ = client.call(call, request, op, |answer: &v1::PauseRunResponse| answer_of(answer.run.as_ref())).await;
+            client.call(call, request, op, |answer: &v1::PauseRunResponse| answer_of(answer.run.as_ref())).await.map(drop)
         }
         Act::Resume => {
             let call = Call::Resume { run_id: run_id.clone() };
             let request = v1::ResumeRunRequest { namespace, run_id, reason, principal, request_id };
             let op = |channel, request| async move { LifecycleServiceClient::new(channel).resume_run(request).await };
-            let _ = client.call(call, request, op, |answer: &v1::ResumeRunResponse| answer_of(answer.run.as_ref())).await;
+            client.call(call, request, op, |answer: &v1::ResumeRunResponse| answer_of(answer.run.as_ref())).await.map(drop)
         }
     }
 }

@@ -8,7 +8,8 @@
 //! ```
 //!
 //! - [`plan`] draws workflows from a seed ([`random`], [`mix`], [`model`]); [`render`], [`shape`] and [`oracle`] say what they are and what comes out.
-//! - [`runs`] draws which runs are started when and what is done to them; [`driver`] does it, by clients ([`wire`]) whose calls [`recorder`] takes down.
+//! - [`runs`] draws which runs are started when and what is done to them; [`driver`] does it, by clients ([`wire`]) whose calls [`recorder`] takes down; [`owed`] is
+//!   what is sent again.
 //! - [`tasks`] is what workers do; [`misbehaving`] are workers that break the rules of the protocol on purpose.
 //! - [`imported`] makes workflows of recorded scientific ones.
 //! - [`site`] is the world around: real nodes, or simulated ones. [`worker`] and [`verb`] are the command line.
@@ -21,6 +22,7 @@ pub mod misbehaving;
 pub mod mix;
 pub mod model;
 pub mod oracle;
+pub mod owed;
 pub mod plan;
 pub mod random;
 pub mod recorder;

@@ -4,6 +4,7 @@
 //!   folders, [`keep`] for how much is left, [`faults`] for a disk with power.
 //! - `kernel`: answers the kernel's requests from the volume (FUSE; Linux only).
 //! - `mount`: puts it into the tree of files and takes it out again, however this process ends.
+//! - `served`: the process that does it, for a node of a cluster of ours.
 //! - [`control`]: orders to a mounted disk, as JSON lines over a Unix socket.
 
 pub mod control;
@@ -15,6 +16,8 @@ mod kernel;
 #[cfg(target_os = "linux")]
 pub mod mount;
 mod names;
+#[cfg(target_os = "linux")]
+pub mod served;
 #[cfg(all(test, target_os = "linux"))]
 mod tests;
 pub mod volume;

@@ -151,11 +151,14 @@ fn append_operations(from: &Path, to: &Path) -> anyhow::Result<()> {
 
 /// Keeps the whole folder of a cluster that broke a promise, if it is not too large.
 pub fn keep_data(cluster: &Path, folder: &Folder) -> anyhow::Result<bool> {
-    let size: u64 = files_below(cluster, 8).iter().filter_map(|path| fs::metadata(path).ok()).map(|data| data.len()).sum();
+    // What is behind a disk that can be broken shows in the node's folder, too.
+    let is_behind = |path: &PathBuf| path.components().any(|part| part.as_os_str().to_string_lossy().starts_with("backing-"));
+    let files: Vec<PathBuf> = files_below(cluster, 8).into_iter().filter(|path| !is_behind(path)).collect();
+    let size: u64 = files.iter().filter_map(|path| fs::metadata(path).ok()).map(|data| data.len()).sum();
     if size > DATA_MAX {
         return Ok(false);
     }
-    for path in files_below(cluster, 8) {
+    for path in files {
         let target = folder.file("data").join(path.strip_prefix(cluster)?);
         if let Some(parent) = target.parent() {
             fs::create_dir_all(parent)?;
@@ -175,7 +178,8 @@ fn node_of_log(path: &Path) -> Option<String> {
         None => return None,
     };
     let number = stem.strip_prefix("node-").unwrap_or(&stem);
-    number.parse::<u64>().ok().map(|number| number.to_string())
+    // `000012.log` is a part of a node's database.
+    number.parse::<u64>().ok().map(|number| number.to_string()).filter(|plain| plain == number)
 }
 
 /// Regular files, not deeper than so many folders, in the order of their names.
@@ -225,6 +229,9 @@ mod tests {
         fs::write(cluster.join("node-1.log"), "one\n").unwrap();
         fs::write(cluster.join("node-2/log"), "two\n").unwrap();
         fs::write(cluster.join("worker-1.log"), "no\n").unwrap();
+        fs::write(cluster.join("node-2/000011.log"), "a part of its database\n").unwrap();
+        fs::create_dir_all(cluster.join("backing-2")).unwrap();
+        fs::write(cluster.join("backing-2/data"), "once is enough").unwrap();
         fs::write(cluster.join("ledger-1.jsonl"), "{\"mono_us\":5}\n{\"mono_us\":9}\n").unwrap();
         fs::write(cluster.join("ledger-2.jsonl"), "{\"mono_us\":7}\n").unwrap();
         fs::write(results.file("ledger.jsonl"), "{\"mono_us\":9}\n").unwrap();
@@ -241,9 +248,11 @@ mod tests {
         assert_eq!(read("history.jsonl"), asked(7, "client-1") + &asked(8, "overload-1") + &asked(9, "overload-2"));
         assert_eq!(read("ledger.jsonl"), "{\"mono_us\":5}\n{\"mono_us\":7}\n{\"mono_us\":9}\n");
         assert_eq!((read("nodes/1/log"), read("nodes/2/log")), ("one\n".into(), "two\n".into()));
+        assert!(!results.file("nodes/11").exists());
         assert_eq!(read("nemesis.jsonl"), "{\"at_us\":1}\n");
         assert!(keep_data(&cluster, &results).unwrap());
         assert_eq!(read("data/node-2/log"), "two\n");
+        assert!(!results.file("data/backing-2").exists());
     }
 
     #[test]

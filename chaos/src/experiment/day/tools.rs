@@ -66,6 +66,7 @@ impl Tools {
     pub async fn cluster_up(&self, folder: &Path, size: &StageSize) -> anyhow::Result<()> {
         let mut arguments = vec![json!("cluster"), json!("up"), json!("--dir"), json!(folder)];
         arguments.extend([json!("--nodes"), json!(size.nodes), json!("--workers"), json!(size.workers), json!("--detach")]);
+        arguments.extend([json!("--disks"), json!(size.disks.word())]);
         // Workers that do what the workload's tasks ask for, with a name and a ledger each.
         arguments.extend([json!("--worker-command"), json!(format!("{} worker", self.program.display()))]);
         if size.network == Network::Namespaces {
@@ -114,6 +115,7 @@ impl Tools {
         command.args(["--endpoints", &cluster.endpoints.join(",")]).args(["--seed", &seed.to_string()]);
         command
             .args(["--runs", &load.runs.to_string(), "--rate", &load.rate.to_string(), "--mix", &load.mix])
+            .args(["--misbehaving", &load.misbehaving.to_string()])
             .arg("--results")
             .arg(results);
         command.spawn().context("starting the workload")
