@@ -6,14 +6,14 @@
 //! - if `i` was skipped in `g` and not by people, no attempt of `i` was granted in `g`;
 //! - `i` becomes ready for the first time at most once in `g` (a join fires once).
 //!
-//! For every run that nobody cancelled, terminated or repaired, and in which the cluster itself let no time run out: the run's status and that of
-//! its steps are as predicted; of an instance that is to fail `n` times, none of the first `n` attempts succeeded (they failed, or their worker died), and
+//! For every run that nobody cancelled, terminated or repaired, and in which the cluster itself let no time run out but that of signals that nobody was to
+//! send: the run's status and that of its steps are as predicted; of an instance that is to fail `n` times, none of the first `n` attempts succeeded (they failed, or their worker died), and
 //! no more than `n` failed.
 //!
 //! Sources: histories, ledger, shapes. Limits: runs without a shape are not judged; the prediction is found by the digest of the run's input, else the
 //! one for any input.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use quorus_client::content_digest;
 use quorus_proto::v1::{EventType, HistoryEvent, StepStatus};
@@ -141,14 +141,28 @@ fn prediction<'e>(run: &RunView<'e>) -> Option<&'e Prediction> {
     by_text.or_else(|| predictions.get(&content_digest(payload))).or_else(|| predictions.get(""))
 }
 
+/// True if the cluster let some time run out, and it was not foreseen. A signal that nobody sends is to time out, and a child may be to fail so; then what
+/// they are in may fail with the same words.
+fn time_ran_out(run: &RunView<'_>, prediction: &Prediction) -> bool {
+    let kind = |step: &str| run.planned(step).map(|planned| planned.kind.as_str());
+    let is_to_fail = |step: &str| prediction.steps.get(step).is_some_and(|wanted| wanted == StepStatus::Failed.as_str_name());
+    let foreseen = |step: &str| matches!(kind(step), Some("signal" | "workflow")) && is_to_fail(step);
+    let holds_others = |step: &str| matches!(kind(step), None | Some("group" | "for_each" | "repeat"));
+    let of_time = |event: &HistoryEvent| {
+        let failure = event.failure.as_ref()?;
+        OF_TIME.into_iter().find(|kind| *kind == failure.r#type).map(|kind| (event.step.clone(), kind))
+    };
+    let all: Vec<(String, &str)> = run.record.events.iter().filter_map(of_time).collect();
+    let passed_on: BTreeSet<&str> = all.iter().filter(|(step, _)| foreseen(step)).map(|(_, kind)| *kind).collect();
+    all.iter().any(|(step, kind)| !foreseen(step) && !(holds_others(step) && passed_on.contains(kind)))
+}
+
 fn as_predicted(joined: &Joined<'_>, run: &RunView<'_>, prediction: &Prediction, findings: &mut Findings) {
     let status = standing::statuses(&run.record.events).last().copied().unwrap_or_default();
-    let touched = |event: &HistoryEvent| {
-        matches!(event.r#type(), EventType::RunCancelRequested | EventType::Repaired | EventType::RunReopened)
-            || event.failure.as_ref().is_some_and(|failure| OF_TIME.contains(&failure.r#type.as_str()))
-    };
+    let touched =
+        |event: &HistoryEvent| matches!(event.r#type(), EventType::RunCancelRequested | EventType::Repaired | EventType::RunReopened);
     let by_somebody = status == quorus_proto::v1::RunStatus::Terminated || run.record.events.iter().any(touched);
-    if !standing::is_final(status) || by_somebody {
+    if !standing::is_final(status) || by_somebody || time_ran_out(run, prediction) {
         return;
     }
     let end = run.of_type(EventType::RunEnded).last();
@@ -306,6 +320,29 @@ mod tests {
         assert_only(&end(RunStatus::Succeeded, false), &[]);
         assert_only(&end(RunStatus::Failed, false), &["I8"]);
         assert_only(&end(RunStatus::Cancelled, true), &[]);
+    }
+
+    #[test]
+    fn a_signal_that_was_to_time_out_excuses_nothing_and_any_other_loss_of_time_does() {
+        let ended = |timed_out: [&str; 2], foreseen: bool, status: RunStatus| {
+            let mut scene = Scene::new();
+            let mut shape = shape();
+            shape.steps.push(StepShape { step: "s".to_owned(), kind: "signal".to_owned(), ..StepShape::default() });
+            shape.steps.push(StepShape { step: "g".to_owned(), kind: "group".to_owned(), ..StepShape::default() });
+            let steps = foreseen.then(|| ("s".to_owned(), "STEP_STATUS_FAILED".to_owned())).into_iter().collect();
+            let prediction = Prediction { status: "RUN_STATUS_FAILED".to_owned(), steps, ..Prediction::default() };
+            scene.shape(Shape { predictions: [(String::new(), prediction)].into(), ..shape });
+            let run = scene.start("r", "w");
+            for step in timed_out {
+                scene.push(&run, event(EventType::StepEnded).step(step).step_status(StepStatus::Failed).failure("QuorusStepTimeout"));
+            }
+            scene.end(&run, status);
+            scene.evidence()
+        };
+        assert_only(&ended(["s", "g"], true, RunStatus::Failed), &[]);
+        assert_only(&ended(["s", "g"], true, RunStatus::Succeeded), &["I8"]);
+        assert_only(&ended(["s", "g"], false, RunStatus::Succeeded), &[]);
+        assert_only(&ended(["s", "a"], true, RunStatus::Succeeded), &[]);
     }
 
     #[test]

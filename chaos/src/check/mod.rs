@@ -41,6 +41,7 @@ mod testing;
 use crate::record::Evidence;
 use findings::{Findings, Invariant};
 use joined::Joined;
+pub(crate) use path::in_shape;
 pub use verdict::{Counterexample, InvariantResult, Results, Testimony, Verdict};
 
 /// All of them, in order.

@@ -16,7 +16,7 @@ pub(super) fn undoes(path: &str) -> Option<&str> {
 }
 
 /// The path as a shape has it: `items[3].a` becomes `items[].a`.
-pub(super) fn in_shape(path: &str) -> String {
+pub(crate) fn in_shape(path: &str) -> String {
     let mut shape = String::with_capacity(path.len());
     let mut inside = false;
     for letter in path.chars() {

@@ -119,6 +119,7 @@ async fn many(args: &Args) -> anyhow::Result<ExitCode> {
             told += 1;
         }
     }
+    anstream::println!("seen: {}", counts(&sums.seen));
     anstream::println!("{sums}");
     let seconds = began.elapsed().as_secs_f64();
     anstream::eprintln!("{seconds:.0} s of real time, {:.2} s a seed with {jobs} at a time", seconds / args.seeds.max(1) as f64);
@@ -208,8 +209,6 @@ fn line(outcome: &Outcome) -> String {
     } else {
         "unknown"
     };
-    let counts =
-        |counts: &BTreeMap<String, u64>| counts.iter().map(|(name, count)| format!("{name} {count}")).collect::<Vec<_>>().join(", ");
     format!(
         "seed {}: {verdict}; {} s, runs: {}; {} attempts, {} operations ({} of unknown end), {} terms; faults: {}; log {}{}",
         outcome.seed,
@@ -225,6 +224,10 @@ fn line(outcome: &Outcome) -> String {
     )
 }
 
+fn counts(counts: &BTreeMap<String, u64>) -> String {
+    counts.iter().map(|(name, count)| format!("{name} {count}")).collect::<Vec<_>>().join(", ")
+}
+
 /// What all seeds came to.
 #[derive(Default)]
 struct Sums {
@@ -232,6 +235,7 @@ struct Sums {
     violated: Vec<u64>,
     unknown: Vec<u64>,
     faults: BTreeMap<String, u64>,
+    seen: BTreeMap<String, u64>,
     runs: u64,
     attempts: u64,
     seconds: u64,
@@ -248,6 +252,9 @@ impl Sums {
         }
         for (kind, count) in &outcome.faults {
             *self.faults.entry(kind.clone()).or_default() += count;
+        }
+        for (name, count) in &outcome.seen {
+            *self.seen.entry(name.clone()).or_default() += count;
         }
         self.runs += outcome.runs.values().sum::<u64>();
         self.attempts += outcome.attempts;
@@ -267,7 +274,6 @@ impl Sums {
 
 impl std::fmt::Display for Sums {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let faults: Vec<String> = self.faults.iter().map(|(kind, count)| format!("{kind} {count}")).collect();
         write!(
             f,
             "{} seeds valid, {} violated {:?}, {} unknown {:?}; {:.1} simulated hours, {} runs, {} attempts, {} faults: {}",
@@ -280,7 +286,7 @@ impl std::fmt::Display for Sums {
             self.runs,
             self.attempts,
             self.faults.values().sum::<u64>(),
-            faults.join(", ")
+            counts(&self.faults)
         )
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use quorus_engine::RunStatus;
 use quorus_node::{
     api::{ExportError, export_replica},
     query::RunFilter,
@@ -59,7 +60,7 @@ pub(super) fn replicas(world: &World) -> anyhow::Result<Vec<Replica>> {
     Ok(replicas)
 }
 
-/// How many runs have not ended, as the replica of each shard that is furthest says.
+/// How many runs go on, as the replica of each shard that is furthest says. One that needs attention does not: nobody comes.
 pub(super) fn open_runs(world: &World) -> anyhow::Result<u64> {
     let mut open = 0;
     for shard in 1..=world.scene.shards {
@@ -73,7 +74,8 @@ pub(super) fn open_runs(world: &World) -> anyhow::Result<u64> {
         }
         if let Some((_, disk)) = furthest {
             let counted = ShardStore::new(disk, shard).count_runs(&RunFilter::all(NAMESPACE), None, u64::MAX)?;
-            open += counted.by_status.iter().filter(|(status, _)| !status.is_final()).map(|(_, count)| count).sum::<u64>();
+            let goes_on = |status: RunStatus| !status.is_final() && status != RunStatus::NeedsAttention;
+            open += counted.by_status.iter().filter(|(status, _)| goes_on(**status)).map(|(_, count)| count).sum::<u64>();
         }
     }
     Ok(open)

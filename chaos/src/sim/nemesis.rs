@@ -7,7 +7,7 @@ use quorus_raft::NodeId;
 use super::{
     links::Effect,
     net,
-    plan::{Planned, Target, What},
+    plan::{CLOCK_JUMP, Planned, Target, What},
     scene,
     world::{KEEPS_ALL, World},
 };
@@ -77,6 +77,11 @@ impl Nemesis {
         for host in &fault.down {
             world.bring_back(host);
         }
+        if kind == CLOCK_JUMP {
+            for (node, machine) in world.machines.iter().filter(|(node, _)| fault.targets.contains(&net::host(**node))) {
+                machine.clock.set(offset(world, *node));
+            }
+        }
         tell(world, id, kind, fault.targets, FaultPhase::Healed, Vec::new(), String::new());
     }
 
@@ -97,6 +102,11 @@ impl Nemesis {
             }
         }
     }
+}
+
+/// How far a node's clock is off at the beginning.
+fn offset(world: &World, node: NodeId) -> i64 {
+    world.scene.offsets.get(&node).copied().unwrap_or_default()
 }
 
 fn tell(world: &World, id: u64, kind: &str, targets: Vec<String>, phase: FaultPhase, led_shards: Vec<u32>, note: String) {
@@ -133,6 +143,11 @@ fn carry_out(world: &mut World, planned: &Planned, leaders: &BTreeMap<u32, NodeI
         What::ClockOffset(node, offset_ms) => {
             let node = resolve(node);
             world.machines[&node].clock.set(*offset_ms);
+            Begun::Lasting(vec![net::host(node)], Vec::new())
+        }
+        What::ClockJump(node, by_ms) => {
+            let node = resolve(node);
+            world.machines[&node].clock.set(by_ms.saturating_add(offset(world, node)));
             Begun::Lasting(vec![net::host(node)], Vec::new())
         }
         What::WorkerKill(worker) => {

@@ -61,6 +61,8 @@ pub(super) enum What {
     DiskFails(Target),
     /// The clock is off by so many milliseconds from here on, within the bound.
     ClockOffset(Target, i64),
+    /// The clock is off by far more than the bound, until the fault is over.
+    ClockJump(Target, i64),
     /// A worker dies with all that it was doing, and another incarnation comes back.
     WorkerKill(u64),
     /// A worker reaches no node.
@@ -87,6 +89,7 @@ impl What {
             Self::Slow(..) => "slow",
             Self::DiskFails(_) => "disk-fails",
             Self::ClockOffset(..) => "clock-offset",
+            Self::ClockJump(..) => CLOCK_JUMP,
             Self::WorkerKill(_) => "worker-kill",
             Self::WorkerCut(_) => "worker-cut",
             Self::WorkerCutFrom(..) => "worker-cut-from",
@@ -100,6 +103,9 @@ impl fmt::Display for Planned {
         write!(f, "{} at {:.1?} for {:.1?}: {} {:?}", self.id, self.at, self.lasts, self.what.kind(), self.what)
     }
 }
+
+/// As the catalogue names a clock outside of the bound.
+pub(super) const CLOCK_JUMP: &str = "clock-jump";
 
 const OF_NODES: [&str; 12] = [
     "kill",
@@ -151,17 +157,43 @@ pub(super) fn draw(scene: &Scene) -> Vec<Planned> {
         faults.push(Planned { id, at, lasts, what: what(dice.pick::<&str>(&kinds), scene, &mut dice) });
         at += Duration::from_millis(pause);
     }
+    faults.extend(clock_jumps(scene, faults.len() as u64 + 1));
     faults
 }
 
-fn what(kind: &str, scene: &Scene, dice: &mut Dice) -> What {
-    let node = |dice: &mut Dice| {
-        if dice.percent(50) {
-            Target::Leader(u32::try_from(dice.between(0, scene.shards.into())).unwrap_or(0))
-        } else {
-            Target::Node(dice.between(1, scene.nodes))
+/// How far a clock jumps, in milliseconds: wherever clocks within the bound are, it is outside.
+const JUMPS_MS: [i64; 5] = [1_500, 5_000, 30_000, 600_000, 86_400_000];
+
+/// Clocks outside of the bound beside the other faults, from a stream of its own. One at a time: what most nodes say is the time.
+fn clock_jumps(scene: &Scene, first: u64) -> Vec<Planned> {
+    let mut dice = Dice::new(scene.seed, "clock jumps");
+    if scene.gentle || !dice.percent(40) {
+        return Vec::new();
+    }
+    let (mut jumps, mut at) = (Vec::new(), Duration::from_millis(dice.between(2_000, 30_000)));
+    for id in first.. {
+        let lasts = Duration::from_millis(dice.between(500, 40_000));
+        if at + lasts + QUIET_END > scene.turmoil {
+            break;
         }
-    };
+        let by = *dice.pick(&JUMPS_MS) * if dice.percent(50) { 1 } else { -1 };
+        jumps.push(Planned { id, at, lasts, what: What::ClockJump(node(scene, &mut dice), by) });
+        at += lasts + Duration::from_millis(dice.between(5_000, 60_000));
+    }
+    jumps
+}
+
+/// Any node, or whoever leads.
+fn node(scene: &Scene, dice: &mut Dice) -> Target {
+    if dice.percent(50) {
+        Target::Leader(u32::try_from(dice.between(0, scene.shards.into())).unwrap_or(0))
+    } else {
+        Target::Node(dice.between(1, scene.nodes))
+    }
+}
+
+fn what(kind: &str, scene: &Scene, dice: &mut Dice) -> What {
+    let node = |dice: &mut Dice| node(scene, dice);
     let kept = |dice: &mut Dice| if dice.percent(50) { 0 } else { dice.between(1, 12) as usize };
     match kind {
         "kill" => What::Kill(node(dice)),
@@ -194,6 +226,9 @@ mod tests {
             assert_eq!(scene.faults, Scene::draw(seed, Duration::from_secs(300)).faults);
             assert!(!scene.faults.is_empty(), "seed {seed}");
             assert!(scene.faults.iter().all(|fault| fault.at + fault.lasts < scene.turmoil));
+            assert!(scene.faults.windows(2).all(|two| two[0].id < two[1].id), "numbers name faults");
+            let jumps: Vec<_> = scene.faults.iter().filter(|fault| fault.what.kind() == CLOCK_JUMP).collect();
+            assert!(jumps.windows(2).all(|two| two[0].at + two[0].lasts < two[1].at), "two of three clocks would be wrong");
             if scene.gentle {
                 assert!(scene.faults.windows(2).all(|two| two[0].at + two[0].lasts + Duration::from_millis(GENTLE_GAP_MS) <= two[1].at));
                 assert!(!scene.faults.iter().any(|fault| fault.what.kind().starts_with("worker")));

@@ -12,6 +12,7 @@ use super::{
     dice::Dice,
     net,
     plan::{self, Planned},
+    random,
 };
 
 /// A run as its seed has it.
@@ -47,6 +48,8 @@ pub(super) struct Scene {
     pub(super) gentle: bool,
     /// The faults, by time.
     pub(super) faults: Vec<Planned>,
+    /// True if a host drives random workflows.
+    pub(super) driven: bool,
 }
 
 /// How far clocks are off from true time, at most, in milliseconds: two of them are within the bound that nodes are told.
@@ -80,6 +83,7 @@ impl Scene {
             offsets: BTreeMap::new(),
             gentle,
             faults: Vec::new(),
+            driven: false,
         };
         scene.offsets = (1..=nodes).map(|node| (node, dice.between(0, 2 * OFFSET_MAX_MS as u64) as i64 - OFFSET_MAX_MS)).collect();
         scene.faults = plan::draw(&scene);
@@ -96,6 +100,8 @@ impl Scene {
             replication_factor: 3,
             lease: self.lease,
             raft: self.raft,
+            // Nobody vouches for the people of a workload.
+            allow_unverified_approvals: true,
             // Nothing is kept in files.
             ..Config::alone(node, PathBuf::new())
         }
@@ -110,7 +116,13 @@ impl Scene {
     pub(super) fn hosts(&self) -> Vec<String> {
         let workers = (1..=self.workers).map(worker);
         let clients = (1..=self.clients).map(client);
-        (1..=self.nodes).map(net::host).chain(workers).chain(clients).collect()
+        let driver = self.driven.then(|| random::HOST.to_owned());
+        (1..=self.nodes).map(net::host).chain(workers).chain(clients).chain(driver).collect()
+    }
+
+    /// Hosts that say when they have nothing more to do.
+    pub(super) fn asking(&self) -> u64 {
+        self.clients + u64::from(self.driven)
     }
 
     /// Healing has failed when nothing happened for so long: then no lease, pause between attempts, timer or election is on its way.

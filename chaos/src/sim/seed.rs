@@ -10,7 +10,9 @@ use super::{
     chance,
     harvest::{self, Standing},
     nemesis::Nemesis,
+    random::Random,
     scene::{CLOCK_BOUND_MS, Scene},
+    seen,
     story::Story,
     work,
     world::World,
@@ -60,6 +62,8 @@ pub(super) struct Outcome {
     pub(super) terms: u64,
     /// Simulated seconds.
     pub(super) seconds: u64,
+    /// What runs went through, by name.
+    pub(super) seen: BTreeMap<String, u64>,
     /// First digits of the SHA-256 over the log.
     pub(super) digest: String,
 }
@@ -88,13 +92,19 @@ pub(super) fn run(wanted: Wanted) -> anyhow::Result<Outcome> {
 }
 
 fn simulate(wanted: &Wanted) -> anyhow::Result<Outcome> {
-    let scene = Arc::new(Scene::draw(wanted.seed, wanted.turmoil));
     let story = Story::default();
+    let mut scene = Scene::draw(wanted.seed, wanted.turmoil);
+    let random = Random::draw(&scene, &story)?.map(Arc::new);
+    scene.driven = random.is_some();
+    let scene = Arc::new(scene);
     story.note(describe(&scene));
+    if let Some(random) = &random {
+        story.note(random);
+    }
     for fault in &scene.faults {
         story.note(format_args!("planned: {fault}"));
     }
-    let mut world = World::new(scene.clone(), story.clone(), wanted.lying_disks);
+    let mut world = World::new(scene.clone(), random.clone(), story.clone(), wanted.lying_disks);
     let mut outcome = Outcome { seed: wanted.seed, scene: describe(&scene), ..Outcome::default() };
     outcome.planned = scene.faults.iter().map(|fault| fault.id).collect();
 
@@ -119,7 +129,7 @@ fn simulate(wanted: &Wanted) -> anyhow::Result<Outcome> {
         if length != known {
             (known, since) = (length, world.elapsed());
         }
-        let done = world.story.look(|told| told.clients_done) >= world.scene.clients && all_ended(world)?;
+        let done = world.story.look(|told| told.clients_done) >= world.scene.asking() && all_ended(world)?;
         if done {
             world.story.note("everything has ended");
         }
@@ -128,13 +138,14 @@ fn simulate(wanted: &Wanted) -> anyhow::Result<Outcome> {
     run_until(&mut world, SETTLES_WITHIN, agree)?;
     story.note("the end");
 
-    let evidence = evidence(&world, healed)?;
+    let evidence = evidence(&world, random.as_deref(), healed)?;
     let judged = check::judge(&evidence);
     for invariant in judged.invariants.iter().filter(|invariant| invariant.verdict == Verdict::Violated) {
         let first = invariant.violations.first().map(|violation| violation.summary.as_str()).unwrap_or_default();
         outcome.violations.push(format!("{}: {} ({} in all), for example: {first}", invariant.id, invariant.title, invariant.violated));
     }
     outcome.unknown.extend(judged.reasons.iter().cloned());
+    outcome.seen = seen::count(&evidence, &judged.coverage);
     summarise(&mut outcome, &evidence, &world);
     if let Some(results) = &wanted.results {
         let folder = Folder::create(results.join(format!("seed-{}", wanted.seed)))?;
@@ -223,7 +234,7 @@ impl Watch {
     }
 }
 
-fn evidence(world: &World, healed: Duration) -> anyhow::Result<Evidence> {
+fn evidence(world: &World, random: Option<&Random>, healed: Duration) -> anyhow::Result<Evidence> {
     let us = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
     let setup = Setup {
         title: format!("simulation of seed {}", world.scene.seed),
@@ -237,16 +248,14 @@ fn evidence(world: &World, healed: Duration) -> anyhow::Result<Evidence> {
         wall_at_zero_ms: chance::WALL_AT_ZERO_S.cast_signed() * 1000,
         expects: BTreeMap::new(),
     };
-    let replicas = harvest::replicas(world)?;
-    Ok(world.story.look(|told| Evidence {
-        setup,
-        shapes: work::shapes(),
-        operations: told.operations.clone(),
-        ledger: told.ledger.clone(),
-        faults: told.faults.clone(),
-        replicas,
-        harness_errors: Vec::new(),
-    }))
+    let mut evidence = Evidence { setup, shapes: work::shapes(), replicas: harvest::replicas(world)?, ..Evidence::default() };
+    world.story.look(|told| {
+        (evidence.operations, evidence.ledger, evidence.faults) = (told.operations.clone(), told.ledger.clone(), told.faults.clone());
+    });
+    if let Some(random) = random {
+        random.add_to(&mut evidence);
+    }
+    Ok(evidence)
 }
 
 fn summarise(outcome: &mut Outcome, evidence: &Evidence, world: &World) {

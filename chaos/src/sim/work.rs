@@ -12,7 +12,7 @@ use std::{
 };
 
 use quorus_client::{
-    Client, Error, Ledger, LedgerEntry, LedgerEvent, Options, TaskContext, TaskError, Worker, content_digest,
+    Client, Error, LedgerEntry, LedgerEvent, Options, TaskContext, TaskError, content_digest,
     v1::{self, apply_workflow_request::Definition},
 };
 use serde_json::{Value, json};
@@ -22,9 +22,13 @@ use super::{
     dice::Dice,
     net::SimulatedNet,
     scene::{self, Scene},
+    site,
     story::{self, Story},
 };
-use crate::record::{Answer, Call, Ending, Prediction, Shape, StepShape};
+use crate::{
+    record::{Answer, Call, Ending, Prediction, Shape, StepShape},
+    workload::tasks,
+};
 
 /// How long a client waits for a call with all its tries.
 const CALL_WITHIN: Duration = Duration::from_secs(12);
@@ -143,13 +147,9 @@ pub(super) fn shapes() -> BTreeMap<String, Shape> {
 pub(super) async fn run_worker(number: u64, scene: Arc<Scene>, story: Story) -> turmoil::Result {
     let name = scene::worker(number);
     story.note(format_args!("{name} starts"));
-    let (ledger, effects) = (story.clone(), story.clone());
-    let worker = Worker::builder(scene.endpoints(number))
-        .name(&name)
-        .concurrency(16)
-        .connector(Arc::new(SimulatedNet))
-        .ledger(Ledger::call(move |entry| ledger.write_down(entry)))
-        .register("work", move |context: TaskContext| work(context, name.clone(), effects.clone()))
+    let scribe = site::scribe(&name, &story);
+    let worker = tasks::register(site::worker(&scene, number, &name).concurrency(16), &scribe, 1.0)
+        .register("work", move |context: TaskContext| work(context, name.clone(), story.clone()))
         .build()?;
     worker.run(std::future::pending()).await?;
     Ok(())

@@ -16,6 +16,7 @@ use super::{
     links::Links,
     net,
     node::{self, Machine, OffClock, Stops},
+    random::{self, Random},
     scene::{self, Scene},
     story::Story,
     work,
@@ -44,7 +45,7 @@ pub(super) struct World {
 
 impl World {
     /// Everybody at the beginning.
-    pub(super) fn new(scene: Arc<Scene>, story: Story, lying_disks: bool) -> Self {
+    pub(super) fn new(scene: Arc<Scene>, random: Option<Arc<Random>>, story: Story, lying_disks: bool) -> Self {
         let mut simulation = turmoil::Builder::new()
             .rng_seed(scene.seed)
             .epoch(std::time::UNIX_EPOCH + Duration::from_secs(chance::WALL_AT_ZERO_S))
@@ -73,6 +74,10 @@ impl World {
         for client in 1..=scene.clients {
             let (scene, story) = (scene.clone(), story.clone());
             simulation.host(scene::client(client), move || work::run_client(client, scene.clone(), story.clone()));
+        }
+        if let Some(random) = random {
+            let (scene, story) = (scene.clone(), story.clone());
+            simulation.host(random::HOST, move || random::run(random.clone(), scene.clone(), story.clone()));
         }
         Self { scene, machines, story, links: Links::default(), simulation, stops, down: BTreeMap::new() }
     }

@@ -2,16 +2,21 @@
 
 use std::{
     collections::BTreeMap,
+    fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use super::site::Clock;
 use crate::record::{Call, Ending, Operation};
 
+/// Is told of every operation that has ended.
+type Watcher = Arc<dyn Fn(&Operation) + Send + Sync>;
+
 /// Takes down operations; clones share them.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Recorder {
     clock: Clock,
+    watcher: Option<Watcher>,
     state: Arc<Mutex<State>>,
 }
 
@@ -25,7 +30,12 @@ struct State {
 impl Recorder {
     /// Nothing so far.
     pub fn new(clock: Clock) -> Self {
-        Self { clock, state: Arc::default() }
+        Self { clock, watcher: None, state: Arc::default() }
+    }
+
+    /// Tells somebody of every operation that has ended, too.
+    pub fn watched(self, watcher: impl Fn(&Operation) + Send + Sync + 'static) -> Self {
+        Self { watcher: Some(Arc::new(watcher)), ..self }
     }
 
     /// What stamps the operations.
@@ -58,6 +68,9 @@ impl Recorder {
         if let Some(operation) = state.operations.get_mut(&id) {
             operation.ended_us = Some(now);
             operation.ending = Some(ending);
+            if let Some(watcher) = &self.watcher {
+                watcher(operation);
+            }
         }
     }
 
@@ -79,5 +92,11 @@ impl Recorder {
     fn state(&self) -> MutexGuard<'_, State> {
         // A panic elsewhere leaves a complete record behind: each change is one insertion.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Recorder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Recorder").field("clock", &self.clock).finish_non_exhaustive()
     }
 }

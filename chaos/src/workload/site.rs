@@ -72,17 +72,21 @@ impl RealSite {
 }
 
 fn connect(address: &str) -> anyhow::Result<Channel> {
+    Ok(endpoint(address)?.connect_lazy())
+}
+
+/// How a node at this address is spoken to.
+pub(crate) fn endpoint(address: &str) -> anyhow::Result<Endpoint> {
     use std::time::Duration;
     let url = if address.contains("://") { address.to_owned() } else { format!("http://{address}") };
     let endpoint = Endpoint::from_shared(url).map_err(|error| anyhow::anyhow!("`{address}` is no address of a node: {error}"))?;
     // A node that hangs is noticed, so that a call on it ends.
-    let endpoint = endpoint
+    Ok(endpoint
         .connect_timeout(Duration::from_secs(2))
         .tcp_nodelay(true)
         .http2_keep_alive_interval(Duration::from_secs(3))
         .keep_alive_timeout(Duration::from_secs(3))
-        .keep_alive_while_idle(true);
-    Ok(endpoint.connect_lazy())
+        .keep_alive_while_idle(true))
 }
 
 impl Site for RealSite {
