@@ -7,8 +7,8 @@
 //! - `i` becomes ready for the first time at most once in `g` (a join fires once).
 //!
 //! For every run that nobody cancelled, terminated or repaired, and in which the cluster itself let no time run out but that of signals that nobody was to
-//! send: the run's status and that of its steps are as predicted; of an instance that is to fail `n` times, none of the first `n` attempts succeeded (they failed, or their worker died), and
-//! no more than `n` failed.
+//! send: the run's status and that of its steps are as predicted; of an instance that is to fail `n` times, none of the first `n` attempts succeeded (they
+//! failed, or their worker died), and no more than `n` failed.
 //!
 //! Sources: histories, ledger, shapes. Limits: runs without a shape are not judged; the prediction is found by the digest of the run's input, else the
 //! one for any input.
@@ -154,7 +154,7 @@ fn time_ran_out(run: &RunView<'_>, prediction: &Prediction) -> bool {
     };
     let all: Vec<(String, &str)> = run.record.events.iter().filter_map(of_time).collect();
     let passed_on: BTreeSet<&str> = all.iter().filter(|(step, _)| foreseen(step)).map(|(_, kind)| *kind).collect();
-    all.iter().any(|(step, kind)| !foreseen(step) && !(holds_others(step) && passed_on.contains(kind)))
+    !all.iter().all(|(step, kind)| foreseen(step) || holds_others(step) && passed_on.contains(kind))
 }
 
 fn as_predicted(joined: &Joined<'_>, run: &RunView<'_>, prediction: &Prediction, findings: &mut Findings) {
