@@ -160,7 +160,7 @@ pub async fn run_on(
     };
 
     let host = Host::new(raft_options(replication, &config, &cluster_id), disk.clone(), peers.clone())?;
-    let times = Times { lease: config.lease, election_max: config.raft.election_max, clock_offset_max: CLOCK_OFFSET_MAX };
+    let times = Times::new(config.lease, config.raft.election_max, CLOCK_OFFSET_MAX);
     let led = LedShards::default();
     let dispatcher = Dispatcher::new(times, clock.clone(), led.clone());
     let changes = Changes::default();
@@ -249,7 +249,7 @@ pub async fn run_on(
     if let Some(group) = host.group(SYSTEM_GROUP) {
         schedules::start(api.clone(), group, draining.clone());
     }
-    start_builtin_worker(&config, boot_id, &gateway, &peers, &stop);
+    start_builtin_worker(&config, times.lease, boot_id, &gateway, &peers, &stop);
     wait_for_leaders(&groups, &shutdown).await;
     hooks.open(api);
     ready.pass();
@@ -279,7 +279,14 @@ pub async fn run_on(
 }
 
 /// Every node executes `http`, `gate` and `emit` steps.
-fn start_builtin_worker(config: &Config, incarnation: String, gateway: &Gateway, peers: &Arc<Peers>, stop: &CancellationToken) {
+fn start_builtin_worker(
+    config: &Config,
+    lease: Duration,
+    incarnation: String,
+    gateway: &Gateway,
+    peers: &Arc<Peers>,
+    stop: &CancellationToken,
+) {
     let secrets = quorus_secrets::Secrets::with_folder(config.secrets_dir.clone());
     let signals = Arc::new(ApiSignals::new(config.node.id, peers.clone()));
     let services = Services::new(Reach::new(config.http_allow_private.clone()), secrets, signals);
@@ -289,7 +296,7 @@ fn start_builtin_worker(config: &Config, incarnation: String, gateway: &Gateway,
         node_id: config.node.id,
         incarnation,
         concurrency: config.builtin_concurrency,
-        lease: config.lease,
+        lease,
         stop: stop.clone(),
     });
 }

@@ -8,8 +8,8 @@
 //! | ended (its outcome is not acknowledged yet) | yes | yes | acknowledgement, loss |
 //! | over | no; remembered so that a copy of the task is dropped | no | |
 //!
-//! A lease's deadline is the send time of the last acknowledged heartbeat + lease; before the first acknowledgement it is receipt + lease / 2,
-//! because nobody knows how long the task was on its way. A running attempt begins to be stopped a little before ([`stop_margin`]), so that
+//! A lease's deadline is the send time of the last acknowledged heartbeat + lease; before the first acknowledgement it is receipt + three quarters of
+//! a lease, because nobody knows how long the task was on its way. A running attempt begins to be stopped a little before ([`stop_margin`]), so that
 //! it is gone *by* the deadline: from then on somebody else may hold a lease on the same step.
 
 use std::{
@@ -174,7 +174,7 @@ impl Leases {
         if self.over.contains(&task.lease) {
             return Vec::new();
         }
-        let deadline = now + self.lease / 2;
+        let deadline = now + self.lease * 3 / 4;
         self.held.insert(
             task.lease.clone(),
             Held {

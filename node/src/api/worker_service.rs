@@ -53,8 +53,9 @@ impl WorkerService for Workers {
         check(&register)?;
 
         let (worker, responses) = mpsc::unbounded_channel();
-        let lease_ms = u64::try_from(self.times.lease.as_millis()).unwrap_or(u64::MAX);
-        let registered = WorkerRegistered { node: self.node.clone(), lease_ms, heartbeat_interval_ms: lease_ms / 3 };
+        let millis = |time: std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let (lease_ms, heartbeat_interval_ms) = (millis(self.times.lease), millis(self.times.heartbeat));
+        let registered = WorkerRegistered { node: self.node.clone(), lease_ms, heartbeat_interval_ms };
         // The receiver is here: this can't fail.
         worker.send(Ok(WorkResponse { message: Some(work_response::Message::Registered(registered)) })).ok();
         let refusals = worker.clone();

@@ -110,7 +110,7 @@ pub static SETTINGS: &[Setting] = &[
         "lease",
         Kind::Duration(SECOND, HOUR),
         Some("30s"),
-        "How long a worker holds a task after its last acknowledged heartbeat",
+        "How long a shard may be without a leader until workers lose what they execute; a dead worker loses it after a third more",
     ),
     setting("cancel_grace", "cancel-grace", Kind::Duration(0, HOUR), Some("10s"), "How long a cancelled attempt may take to stop"),
     setting(

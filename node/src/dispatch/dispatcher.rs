@@ -36,12 +36,23 @@ use crate::{
 /// How long things last.
 #[derive(Clone, Copy, Debug)]
 pub struct Times {
-    /// How long a lease lives without renewal.
+    /// How long a lease lives without renewal: longer than the outage that it is to survive, see [`Times::new`].
     pub lease: Duration,
+    /// How often workers send heartbeats.
+    pub heartbeat: Duration,
     /// The longest time that an old leader may have believed in itself.
     pub election_max: Duration,
     /// How far two machines' clocks may be apart.
     pub clock_offset_max: Duration,
+}
+
+impl Times {
+    /// What lets the attempts of healthy workers survive an `outage` in which no leader answers.
+    ///
+    /// When it begins, the last heartbeat may be an interval old, a sixth of the outage; when it is over, workers have another sixth to find the leader.
+    pub fn new(outage: Duration, election_max: Duration, clock_offset_max: Duration) -> Self {
+        Self { lease: outage + outage / 3, heartbeat: outage / 6, election_max, clock_offset_max }
+    }
 }
 
 /// The dispatcher of a node. Cheap to clone.

@@ -131,7 +131,7 @@ mod tests {
 
     fn dispatcher() -> Dispatcher {
         let second = Duration::from_secs(1);
-        let times = Times { lease: 30 * second, election_max: second, clock_offset_max: second };
+        let times = Times::new(30 * second, second, second);
         Dispatcher::new(times, Arc::new(SystemClock), LedShards::default())
     }
 

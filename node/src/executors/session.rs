@@ -179,8 +179,8 @@ impl Desk {
         if self.draining {
             strings.stop.send_replace(Some(Stop::Draining { until: Instant::now() }));
         }
-        // Nobody knows how long the task was on its way.
-        let deadline = Instant::now() + self.lease / 2;
+        // Nobody knows how long the task was on its way; see the worker's first deadline.
+        let deadline = Instant::now() + self.lease * 3 / 4;
         self.held.insert(lease, Held { strings, deadline, checkpoint: None, progressed: false, ended: false });
         tokio::spawn(attempt::run(self.services.clone(), attempt));
     }

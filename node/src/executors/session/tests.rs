@@ -90,7 +90,10 @@ async fn a_lease_lives_from_when_the_acknowledged_heartbeat_was_sent() {
 async fn a_lease_that_nobody_ever_renewed_ends_early_and_one_that_is_lost_at_once() {
     let mut world = endless();
     world.start();
-    tokio::time::advance(LEASE / 2).await;
+    tokio::time::advance(LEASE * 3 / 4 - Duration::from_millis(1)).await;
+    world.desk.tick();
+    assert!(!world.desk.held.is_empty());
+    tokio::time::advance(Duration::from_millis(1)).await;
     world.desk.tick();
     assert!(world.desk.held.is_empty());
     world.task.lease = "second".into();
