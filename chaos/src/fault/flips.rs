@@ -79,14 +79,7 @@ impl State {
     }
 }
 
-fn damage_one(
-    node: u64,
-    data: &Path,
-    others: &[PathBuf],
-    kind: FileKind,
-    damage: Damage,
-    seed: u64,
-) -> anyhow::Result<(Flipped, String)> {
+fn damage_one(node: u64, data: &Path, others: &[PathBuf], kind: FileKind, damage: Damage, seed: u64) -> anyhow::Result<(Flipped, String)> {
     // The damage is drawn from the seed over the files that are there: they are read before, to know what the chosen one was.
     let before = files_below(&data.join("db"))?;
     let done = flip::damage(data, others, kind, damage, seed)?;
