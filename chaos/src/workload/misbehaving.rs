@@ -37,6 +37,9 @@ const BEYOND: Duration = Duration::from_millis(1_500);
 /// Before another stream is tried.
 const PAUSE: Duration = Duration::from_millis(500);
 
+/// Names of such workers begin with this: nobody expects of them what is expected of healthy ones.
+pub const NAME_PREFIX: &str = "misbehaving-";
+
 /// What a worker does that it should not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Misdeed {
