@@ -95,6 +95,17 @@ pub(super) enum Undo {
     Stop(AbortOnDropHandle<()>, Vec<u64>),
 }
 
+/// Why a process ended that nobody ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Death {
+    /// It is a node, and a fault in force allows it.
+    Allowed,
+    /// It is this node, and a fault that is just over allowed it.
+    Aftermath(u64),
+    /// It should not have.
+    ByItself,
+}
+
 /// Whom an order means, and with what.
 #[derive(Debug)]
 pub(super) struct Aim {
@@ -400,15 +411,13 @@ impl State {
         let dead = self.plant.bury();
         let mut told = Vec::new();
         for (who, how) in &dead {
-            let node = who.strip_prefix("node-").and_then(|number| number.parse().ok());
-            let may_stop = |node: u64| self.active.values().any(|active| active.may_stop && active.nodes.contains(&node));
-            match node {
-                Some(node) if may_stop(node) => told.push(format!("{who} stopped itself, as a fault in force allows: {how}")),
-                Some(node) if self.excused.get(&node).is_some_and(|until| Instant::now() < *until) => {
+            match self.why_dead(who) {
+                Death::Allowed => told.push(format!("{who} stopped itself, as a fault in force allows: {how}")),
+                Death::Aftermath(node) => {
                     told.push(format!("{who} stopped itself after a fault that allowed it, and starts again: {how}"));
                     self.plant.start(node).await?;
                 }
-                _ => {
+                Death::ByItself => {
                     let line = format!("{who} ended by itself: {how}");
                     self.ended_by_themselves.push(line.clone());
                     told.push(line);
@@ -419,6 +428,15 @@ impl State {
             self.plant.publish()?;
         }
         Ok(told)
+    }
+
+    fn why_dead(&self, who: &str) -> Death {
+        let Some(node) = who.strip_prefix("node-").and_then(|number| number.parse().ok()) else { return Death::ByItself };
+        if self.active.values().any(|active| active.may_stop && active.nodes.contains(&node)) {
+            return Death::Allowed;
+        }
+        let excused = self.excused.get(&node).is_some_and(|until| Instant::now() < *until);
+        if excused { Death::Aftermath(node) } else { Death::ByItself }
     }
 
     /// A node may stop itself until then.
@@ -530,6 +548,31 @@ mod tests {
             assert!(error.contains(part), "{order:?}: {error}");
         }
         assert!(keeper.is_quiet().await && (1..=3).all(|node| !sleepers.is_paused(node)));
+    }
+
+    #[tokio::test]
+    async fn only_a_node_whose_fault_allows_it_may_stop_itself_and_only_until_shortly_after() {
+        let sleepers = Sleepers::start(3);
+        let keeper = sleepers.keeper();
+        let mut state = keeper.lock().await;
+        let active = |may_stop, node| Active {
+            made: Made::default(),
+            nodes: vec![node],
+            destructive: true,
+            may_stop,
+            undo: Undo::Nothing,
+            expiry: None,
+        };
+        state.active.insert(1, active(true, 1));
+        state.active.insert(2, active(false, 2));
+        let deaths = |state: &State| ["node-1", "node-2", "worker-1", "disk-1"].map(|who| state.why_dead(who));
+        use Death::{Aftermath, Allowed, ByItself};
+        assert_eq!(deaths(&state), [Allowed, ByItself, ByItself, ByItself]);
+        state.active.clear();
+        state.excuse(1, Instant::now() + Duration::from_secs(3600));
+        assert_eq!(deaths(&state), [Aftermath(1), ByItself, ByItself, ByItself]);
+        state.excuse(1, Instant::now());
+        assert_eq!(deaths(&state), [ByItself; 4]);
     }
 
     #[tokio::test]
