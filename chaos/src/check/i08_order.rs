@@ -7,7 +7,7 @@
 //! - `i` becomes ready for the first time at most once in `g` (a join fires once).
 //!
 //! For every run that nobody cancelled, terminated or repaired, and in which the cluster itself let no time run out: the run's status and that of
-//! its steps, and the attempts that failed on purpose, are as predicted.
+//! its steps, and the attempts that failed on purpose, are as predicted; of these, an attempt that was given up before it could fail counts as either.
 //!
 //! Sources: histories, ledger, shapes. Limits: runs without a shape are not judged; the prediction is found by the digest of the run's input, else the
 //! one for any input.
@@ -171,7 +171,10 @@ fn as_predicted(joined: &Joined<'_>, run: &RunView<'_>, prediction: &Prediction,
     for (step, wanted) in &prediction.failures {
         let attempts = run.steps.get(step.as_str()).map(|view| view.attempts.as_slice()).unwrap_or_default();
         let failed = attempts.iter().filter(|attempt| attempt.outcome() == "failed").count();
-        findings.expect(failed == *wanted as usize, || {
+        // One that was to fail may have been given up before it did: workers go by the number of the attempt.
+        let given_up = attempts.iter().filter(|attempt| attempt.outcome() == "abandoned" && attempt.leased.attempt <= *wanted).count();
+        let wanted = *wanted as usize;
+        findings.expect(failed <= wanted && wanted <= failed + given_up, || {
             Counterexample::new(run.name(), format!("the worker was to fail {wanted} times, and did {failed} times"))
                 .step(step)
                 .with(attempts.iter().filter_map(|attempt| attempt.ended).map(|event| joined.clock.event(event)))
@@ -183,7 +186,8 @@ fn as_predicted(joined: &Joined<'_>, run: &RunView<'_>, prediction: &Prediction,
 mod tests {
     use quorus_proto::v1::{EventType, RunStatus, StepStatus};
 
-    use crate::check::testing::{Scene, assert_only, each_event, event};
+    use crate::check::testing::{Scene, assert_only, each_event, event, result};
+    use crate::check::verdict::Verdict;
     use crate::record::{Evidence, Prediction, Shape, StepShape};
 
     fn shape() -> Shape {
@@ -203,6 +207,29 @@ mod tests {
             steps: vec![task("a", &[]), task("b", &["a"]), task("items[].x", &[]), task("items[].y", &["items[].x"])],
             predictions: [(String::new(), prediction)].into(),
         }
+    }
+
+    #[test]
+    fn an_attempt_that_was_to_fail_and_was_given_up_before_counts_as_either() {
+        let with = |give_up_first: bool, fails: u32| {
+            let mut scene = Scene::new();
+            scene.shape(shape());
+            let run = scene.start("r", "w");
+            scene.fault("worker-kill", "worker-1", 40_000);
+            if give_up_first {
+                scene.abandon(&run, "a", 31_000);
+            }
+            (0..fails).for_each(|_| scene.fail_attempt(&run, "a", 500));
+            scene.task(&run, "a");
+            if !give_up_first {
+                scene.abandon(&run, "b", 31_000);
+            }
+            scene.task(&run, "b");
+            scene.succeed(&run);
+            result(&scene.evidence(), "I8").verdict
+        };
+        assert_eq!([with(true, 0), with(true, 1), with(false, 1)], [Verdict::Valid; 3]);
+        assert_eq!([with(false, 0), with(false, 2), with(true, 2)], [Verdict::Violated; 3]);
     }
 
     fn legal() -> Evidence {
