@@ -10,20 +10,15 @@ use std::{
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
-    time::Duration,
 };
 
 use anyhow::{Context as _, bail};
-use tokio::time::Instant;
 
-use super::keeper::{Aim, State, Undo};
+use super::keeper::{AFTERMATH, Aim, State, Undo};
 use crate::{
     disk::flip::{self, Damage, FileKind},
     stage::card::NodeCard,
 };
-
-/// How long after the end of such a fault a node may still stop itself because of it.
-const AFTERMATH: Duration = Duration::from_secs(10);
 
 /// What was damaged, and what is needed to mend it.
 #[derive(Debug)]
@@ -88,7 +83,7 @@ impl State {
         if !self.is_kept_down(node) {
             self.plant.start(node).await?;
         }
-        self.excuse(node, Instant::now() + AFTERMATH);
+        self.excuse(node, AFTERMATH);
         Ok(seen.join(", "))
     }
 }
