@@ -10,7 +10,8 @@
 //! a killed node is an outage for the time of an election, or, while most nodes are down, until they are back; any other fault is one for as long as it
 //! lasts. Outages that come less than [`APART_US`] after each other are one.
 //!
-//! Sources: faults, histories, ledger. Limits: outside of its condition it says nothing; the reason is given.
+//! Sources: faults, histories, ledger. Limits: outside of its condition it says nothing; the reason is given. Of a generation of a step that a worker had
+//! which misbehaves on purpose it says nothing either: it is given up as it should be.
 
 use std::collections::BTreeSet;
 
@@ -19,6 +20,7 @@ use super::{
     joined::{Joined, Window},
     verdict::Counterexample,
 };
+use crate::workload::misbehaving::NAME_PREFIX;
 
 pub(super) const INVARIANT: Invariant = Invariant { id: "I5", title: "faults of nodes alone repeat no step", check };
 
@@ -37,6 +39,9 @@ fn check(joined: &Joined<'_>, findings: &mut Findings) {
             let attempts: Vec<_> = view.attempts.iter().filter(|attempt| !attempt.is_builtin()).collect();
             for generation in attempts.iter().map(|attempt| attempt.generation).collect::<BTreeSet<_>>() {
                 let mine: Vec<_> = attempts.iter().filter(|attempt| attempt.generation == generation).collect();
+                if mine.iter().any(|attempt| attempt.leased.worker.starts_with(NAME_PREFIX)) {
+                    continue;
+                }
                 let explained = |outcome: &str| matches!(outcome, "failed" | "timed_out" | "released" | "cancelled");
                 let excuses = mine.iter().filter(|attempt| explained(attempt.outcome())).count();
                 let lost = mine.iter().any(|attempt| attempt.outcome() == "abandoned");
@@ -122,6 +127,8 @@ fn is_majority(joined: &Joined<'_>, window: &Window<'_>, nodes: usize) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use quorus_proto::v1::EventType;
+
     use crate::check::testing::{Scene, assert_only, result};
     use crate::check::verdict::Verdict;
     use crate::record::Evidence;
@@ -143,6 +150,17 @@ mod tests {
         assert_only(&with("kill", "node-1", 60_000, false), &[]);
         assert_only(&with("kill", "node-1", 60_000, true), &["I5"]);
         assert_only(&with("partition", "link-1-2", 10_000, true), &["I5"]);
+    }
+
+    #[test]
+    fn a_worker_that_misbehaves_on_purpose_is_given_up_as_it_should_be() {
+        let mut evidence = with("kill", "node-1", 5_000, true);
+        for record in evidence.replicas.iter_mut().flat_map(|replica| &mut replica.runs) {
+            for event in record.events.iter_mut().filter(|event| event.r#type() == EventType::StepLeased && event.attempt == 1) {
+                event.worker = "misbehaving-forget-4".to_owned();
+            }
+        }
+        assert_eq!(result(&evidence, "I5").violations.len(), 0);
     }
 
     #[test]

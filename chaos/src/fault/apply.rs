@@ -8,7 +8,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::{
     cuts,
-    keeper::{Aim, DOWN, Keeper, State, Undo},
+    keeper::{AFTERMATH, Aim, DOWN, Keeper, State, Undo},
     overload,
 };
 use crate::{cluster::serves, process::Signal, stage::network::Pull};
@@ -183,7 +183,12 @@ impl State {
             }
             Undo::Unflip(flipped) => seen.push(self.unflip(&flipped).await?),
             Undo::SetClocks => self.plant.stage()?.clocks.lift(fault)?,
-            Undo::MendDisks { nodes, power } => seen.push(self.mend_disks(fault, &nodes, power).await?),
+            Undo::MendDisks { nodes, power, may_stop } => {
+                seen.push(self.mend_disks(fault, &nodes, power).await?);
+                if may_stop {
+                    nodes.iter().for_each(|node| self.excuse(*node, AFTERMATH));
+                }
+            }
             Undo::Start(nodes) => {
                 for node in nodes {
                     match self.plant.start(node).await {

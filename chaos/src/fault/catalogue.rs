@@ -255,7 +255,7 @@ pub const KINDS: &[Kind] = &[
         for_ms: 15_000,
         may_stop: true,
         needs: STAGE,
-        undone: "the file is put back if it is still as it was left, and the node starts; else it counts as damaged from now on",
+        undone: "files are put back as far as that takes back nothing that the node promised since, and it starts",
         parameters: &[
             Parameter {
                 name: "file",

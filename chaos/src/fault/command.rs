@@ -68,7 +68,7 @@ pub struct NemesisArgs {
     /// Draws everything
     #[arg(long)]
     seed: u64,
-    /// Kinds, separated by commas; `servers` are all that do not touch workers
+    /// Kinds, separated by commas; `servers` are all that do not touch workers nor need disks that can be broken, `disks` those that do
     #[arg(long, default_value = "servers")]
     kinds: String,
     /// About so long from one fault to the next

@@ -2,10 +2,7 @@
 //!
 //! A node whose disk is full or fails may stop itself: that is what it should do, and no finding. It stays down until the fault is over.
 
-use std::time::Duration;
-
 use anyhow::{Context as _, anyhow};
-use tokio::time::Instant;
 
 use super::{
     dice::Dice,
@@ -19,9 +16,6 @@ use crate::{
     },
     stage::disks::Disks,
 };
-
-/// How long after the end of such a fault a node may still stop itself because of it.
-const AFTERMATH: Duration = Duration::from_secs(10);
 
 impl State {
     /// The disks of these nodes lose power, all at once, and the nodes die in the same moment. If one can't, all start again.
@@ -37,7 +31,7 @@ impl State {
         let answers = self.plant.disks()?.tell(orders).await;
         let lost: anyhow::Result<Vec<Answer>> = answers.into_iter().collect();
         for node in &aim.chosen {
-            // It is dead already; this takes it off the list. One that was not to be killed is, too: it must not go on beside the others.
+            // It is dead already, and this takes it off the list. If its disk failed to kill it, this does.
             let _ = self.plant.kill(*node).await;
         }
         match lost {
@@ -49,8 +43,9 @@ impl State {
             }
             Err(error) => {
                 for node in &aim.chosen {
-                    self.plant.disks()?.tell_one(*node, Order::PowerOn).await?;
-                    self.plant.start(*node).await?;
+                    // All are tried; the first failure is the one that is told.
+                    let _ = self.plant.disks()?.tell_one(*node, Order::PowerOn).await;
+                    let _ = self.plant.start(*node).await;
                 }
                 Err(error)
             }
@@ -77,7 +72,7 @@ impl State {
             disks.impose(aim.fault, *node, faults).await?;
         }
         let power = (aim.kind.name == "disk-fails").then_some(aim.seed);
-        Ok(Undo::MendDisks { nodes: aim.chosen.clone(), power })
+        Ok(Undo::MendDisks { nodes: aim.chosen.clone(), power, may_stop: aim.kind.may_stop })
     }
 
     /// The disks are whole again. With a seed for it, they lose power before: what a failed sync should have covered is gone then, as on a real disk.
@@ -103,7 +98,6 @@ impl State {
             if !self.is_kept_down(*node) {
                 self.plant.start(*node).await?;
             }
-            self.excuse(*node, Instant::now() + AFTERMATH);
         }
         Ok(seen.join(", "))
     }

@@ -32,6 +32,9 @@ use crate::{
     stage::Plant,
 };
 
+/// How long after the end of a fault under which nodes may stop themselves they still may.
+pub(super) const AFTERMATH: Duration = Duration::from_secs(10);
+
 /// Kinds under which a node is down.
 pub(super) const DOWN: &[&str] = &["kill", "kill-all", "stop", "power-loss"];
 
@@ -92,9 +95,22 @@ pub(super) enum Undo {
         nodes: Vec<u64>,
         /// Draws what the loss takes.
         power: Option<u64>,
+        /// They may stop themselves a little later, too.
+        may_stop: bool,
     },
     /// Something that goes on by itself is stopped; then nodes that do not live start again.
     Stop(AbortOnDropHandle<()>, Vec<u64>),
+}
+
+/// Why a process ended that nobody ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Death {
+    /// It is a node, and a fault in force allows it.
+    Allowed,
+    /// It is this node, and a fault that is just over allowed it.
+    Aftermath(u64),
+    /// It should not have.
+    ByItself,
 }
 
 /// Whom an order means, and with what.
@@ -400,15 +416,13 @@ impl State {
         let dead = self.plant.bury();
         let mut told = Vec::new();
         for (who, how) in &dead {
-            let node = who.strip_prefix("node-").and_then(|number| number.parse().ok());
-            let may_stop = |node: u64| self.active.values().any(|active| active.may_stop && active.nodes.contains(&node));
-            match node {
-                Some(node) if may_stop(node) => told.push(format!("{who} stopped itself, as a fault in force allows: {how}")),
-                Some(node) if self.excused.get(&node).is_some_and(|until| Instant::now() < *until) => {
+            match self.why_dead(who) {
+                Death::Allowed => told.push(format!("{who} stopped itself, as a fault in force allows: {how}")),
+                Death::Aftermath(node) => {
                     told.push(format!("{who} stopped itself after a fault that allowed it, and starts again: {how}"));
                     self.plant.start(node).await?;
                 }
-                _ => {
+                Death::ByItself => {
                     let line = format!("{who} ended by itself: {how}");
                     self.ended_by_themselves.push(line.clone());
                     told.push(line);
@@ -421,9 +435,18 @@ impl State {
         Ok(told)
     }
 
-    /// A node may stop itself until then.
-    pub(super) fn excuse(&mut self, node: u64, until: Instant) {
-        self.excused.insert(node, until);
+    fn why_dead(&self, who: &str) -> Death {
+        let Some(node) = who.strip_prefix("node-").and_then(|number| number.parse().ok()) else { return Death::ByItself };
+        if self.active.values().any(|active| active.may_stop && active.nodes.contains(&node)) {
+            return Death::Allowed;
+        }
+        let excused = self.excused.get(&node).is_some_and(|until| Instant::now() < *until);
+        if excused { Death::Aftermath(node) } else { Death::ByItself }
+    }
+
+    /// A node may stop itself for this time.
+    pub(super) fn excuse(&mut self, node: u64, time: Duration) {
+        self.excused.insert(node, Instant::now() + time);
     }
 
     /// True if a node is down because another fault wants it so.
@@ -460,83 +483,4 @@ impl State {
 }
 
 #[cfg(all(test, target_os = "linux"))]
-mod tests {
-    use super::*;
-    use crate::fault::testing::{Sleepers, pause};
-
-    fn phases(sleepers: &Sleepers) -> Vec<(u64, FaultPhase)> {
-        sleepers.record().iter().map(|fault| (fault.id, fault.phase)).collect()
-    }
-
-    #[tokio::test]
-    async fn a_fault_is_undone_when_its_time_is_over_and_both_are_written_down() {
-        let sleepers = Sleepers::start(3);
-        let keeper = sleepers.keeper();
-        let made = keeper.make(&pause("2", 50)).await.unwrap();
-        assert_eq!((made.targets, made.for_ms), (vec!["node-2".to_owned()], Some(50)));
-        keeper.wait(made.fault).await;
-        sleepers.becomes(2, false).await;
-        assert_eq!(phases(&sleepers), [(1, FaultPhase::Installed), (1, FaultPhase::Healed)]);
-    }
-
-    #[tokio::test]
-    async fn what_is_in_force_can_be_undone_before_its_time_once() {
-        let sleepers = Sleepers::start(3);
-        let keeper = sleepers.keeper();
-        let made = keeper.make(&pause("1", 60_000)).await.unwrap();
-        sleepers.becomes(1, true).await;
-        assert!(!keeper.is_quiet().await);
-        assert_eq!(keeper.heal_all().await.unwrap(), [made]);
-        sleepers.becomes(1, false).await;
-        assert!(keeper.is_quiet().await);
-        assert!(keeper.heal(1).await.unwrap_err().to_string().contains("not in force"));
-    }
-
-    #[tokio::test]
-    async fn no_more_than_a_minority_is_acted_on_by_all_faults_together_unless_somebody_says_so() {
-        let sleepers = Sleepers::start(3);
-        let keeper = sleepers.keeper();
-        keeper.make(&pause("1", 60_000)).await.unwrap();
-        let error = keeper.make(&pause("2", 60_000)).await.unwrap_err().to_string();
-        assert!(error.contains("--allow-majority"), "{error}");
-        assert!(!sleepers.is_paused(2));
-        keeper.make(&Order { allow_majority: true, ..pause("2", 60_000) }).await.unwrap();
-        sleepers.becomes(2, true).await;
-        keeper.heal_all().await.unwrap();
-        let phases: Vec<FaultPhase> = phases(&sleepers).into_iter().map(|(_, phase)| phase).collect();
-        use FaultPhase::{Healed, Installed, Skipped};
-        assert_eq!(phases, [Installed, Skipped, Installed, Healed, Healed]);
-    }
-
-    #[tokio::test]
-    async fn orders_that_can_not_be_meant_do_nothing_and_say_why() {
-        let sleepers = Sleepers::start(3);
-        let keeper = sleepers.keeper();
-        let order = |kind: &str, target: Option<&str>, for_ms| Order {
-            kind: kind.to_owned(),
-            target: target.map(str::to_owned),
-            for_ms,
-            ..Order::default()
-        };
-        for (order, part) in [
-            (order("kill", Some("1"), None), "--restart"),
-            (order("partition", None, None), "cluster up"),
-            (order("pause", Some("7"), None), "no number 7"),
-            (order("pause", Some("1"), Some(600_001)), "600000"),
-            (order("pause", Some("leader"), None), "no shard has a known leader"),
-            (order("boredom", None, None), "there is no fault"),
-        ] {
-            let error = format!("{:#}", keeper.make(&order).await.unwrap_err());
-            assert!(error.contains(part), "{order:?}: {error}");
-        }
-        assert!(keeper.is_quiet().await && (1..=3).all(|node| !sleepers.is_paused(node)));
-    }
-
-    #[tokio::test]
-    async fn numbers_go_on_where_an_earlier_life_stopped() {
-        let sleepers = Sleepers::start(3);
-        sleepers.keeper().make(&Order { kind: "resume".to_owned(), ..Order::default() }).await.unwrap();
-        let made = sleepers.keeper().make(&Order { kind: "resume".to_owned(), ..Order::default() }).await.unwrap();
-        assert_eq!(made.fault, 2);
-    }
-}
+mod tests;

@@ -7,7 +7,7 @@
 //!
 //! Invariant: none of them has an effect after its lease ran out. They misreport; they don't misact.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use quorus_client::{LedgerEvent, content_digest, v1};
@@ -36,6 +36,9 @@ const ANSWER_PATIENCE: Duration = Duration::from_secs(20);
 const BEYOND: Duration = Duration::from_millis(1_500);
 /// Before another stream is tried.
 const PAUSE: Duration = Duration::from_millis(500);
+
+/// Names of such workers begin with this: nobody expects of them what is expected of healthy ones.
+pub const NAME_PREFIX: &str = "misbehaving-";
 
 /// What a worker does that it should not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -80,6 +83,8 @@ pub struct Misbehaving {
     session: u64,
     /// Time between two tasks, so that honest workers get most of them.
     rest: Duration,
+    /// Leases that it was given. A node pushes a task again to one that does not say that it holds it, and must not make it do the task twice.
+    given: BTreeSet<bytes::Bytes>,
 }
 
 /// A stream to a node.
@@ -101,7 +106,7 @@ impl Misbehaving {
         rest: Duration,
     ) -> Self {
         let incarnation = rng.hex();
-        Self { site, recorder, scribe, queue: queue.to_owned(), misdeed, rng, incarnation, session: 0, rest }
+        Self { site, recorder, scribe, queue: queue.to_owned(), misdeed, rng, incarnation, session: 0, rest, given: BTreeSet::new() }
     }
 
     /// Misbehaves until told to stop. What it holds then is lost.
@@ -126,7 +131,7 @@ impl Misbehaving {
         let mut link = self.connect(Vec::new()).await?;
         let task = loop {
             match link.responses.message().await?.and_then(|response| response.message) {
-                Some(work_response::Message::Task(task)) => break task,
+                Some(work_response::Message::Task(task)) if self.given.insert(task.lease.clone()) => break task,
                 Some(_) => {}
                 None => return Ok(()),
             }

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     driver::{self, Manner, Progress},
     imported,
-    misbehaving::{Misbehaving, Misdeed},
+    misbehaving::{Misbehaving, Misdeed, NAME_PREFIX},
     mix::Mix,
     plan::Catalogue,
     random::Rng,
@@ -183,7 +183,7 @@ fn start_workers(
     let rng = Rng::new(args.seed);
     for number in 0..args.misbehaving {
         let misdeed = Misdeed::ALL[usize::try_from(number)? % Misdeed::ALL.len()];
-        let name = format!("misbehaving-{}-{number}", misdeed.word());
+        let name = format!("{NAME_PREFIX}{}-{number}", misdeed.word());
         let rng = rng.fork("misbehaving", u64::from(number));
         let rest = Duration::from_secs(10);
         let worker = Misbehaving::new(site.clone(), recorder.clone(), scribe(&name), &args.queue, misdeed, rng, rest);
