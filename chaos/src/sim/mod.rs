@@ -4,13 +4,14 @@
 //! - `seed`: one seed from beginning to verdict; `shrink` makes a failing one smaller.
 //! - `scene` and `plan`: what a seed draws before it begins. `dice`: how it draws.
 //! - `world`: the hosts, with `net`, `links`, `node` and `chance`, which make them ours. `nemesis` does to them what the plan says.
-//! - `work`: the load. `story`: what happened. `harvest`: what the replicas have. What must hold is what [`crate::check`] says.
+//! - `work`: the load; `reader`: clients that stay at their node; `crowd`: far too many clients. `story`: what happened. `harvest`: what the replicas have. What must hold is what [`crate::check`] says.
 //!
 //! Invariant: nothing that is written about a run depends on the machine or on its time.
 
 pub mod command;
 
 mod chance;
+mod crowd;
 mod dice;
 mod harvest;
 mod links;
@@ -18,6 +19,7 @@ mod nemesis;
 mod net;
 mod node;
 mod plan;
+mod reader;
 mod scene;
 mod seed;
 mod shrink;

@@ -61,6 +61,8 @@ pub(super) enum What {
     DiskFails(Target),
     /// The clock is off by so many milliseconds from here on, within the bound.
     ClockOffset(Target, i64),
+    /// Far too many clients come.
+    Overload,
     /// A worker dies with all that it was doing, and another incarnation comes back.
     WorkerKill(u64),
     /// A worker reaches no node.
@@ -87,6 +89,7 @@ impl What {
             Self::Slow(..) => "slow",
             Self::DiskFails(_) => "disk-fails",
             Self::ClockOffset(..) => "clock-offset",
+            Self::Overload => OVERLOAD,
             Self::WorkerKill(_) => "worker-kill",
             Self::WorkerCut(_) => "worker-cut",
             Self::WorkerCutFrom(..) => "worker-cut-from",
@@ -100,6 +103,9 @@ impl fmt::Display for Planned {
         write!(f, "{} at {:.1?} for {:.1?}: {} {:?}", self.id, self.at, self.lasts, self.what.kind(), self.what)
     }
 }
+
+/// As the catalogue names too many clients.
+pub(super) const OVERLOAD: &str = "overload";
 
 const OF_NODES: [&str; 12] = [
     "kill",
@@ -151,7 +157,26 @@ pub(super) fn draw(scene: &Scene) -> Vec<Planned> {
         faults.push(Planned { id, at, lasts, what: what(dice.pick::<&str>(&kinds), scene, &mut dice) });
         at += Duration::from_millis(pause);
     }
+    faults.extend(overloads(scene, faults.len() as u64 + 1));
     faults
+}
+
+/// Crowds beside the other faults, from a stream of its own.
+fn overloads(scene: &Scene, first: u64) -> Vec<Planned> {
+    let mut dice = Dice::new(scene.seed, "crowds");
+    if scene.gentle || !dice.percent(50) {
+        return Vec::new();
+    }
+    let (mut overloads, mut at) = (Vec::new(), Duration::from_millis(dice.between(5_000, 40_000)));
+    for id in first.. {
+        let lasts = Duration::from_millis(dice.between(1_000, 8_000));
+        if at + lasts + QUIET_END > scene.turmoil {
+            break;
+        }
+        overloads.push(Planned { id, at, lasts, what: What::Overload });
+        at += lasts + Duration::from_millis(dice.between(30_000, 120_000));
+    }
+    overloads
 }
 
 fn what(kind: &str, scene: &Scene, dice: &mut Dice) -> What {

@@ -7,7 +7,7 @@ use quorus_raft::disk::Disk;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    chance,
+    chance, crowd,
     harvest::{self, Standing},
     nemesis::Nemesis,
     scene::{CLOCK_BOUND_MS, Scene},
@@ -232,6 +232,7 @@ fn evidence(world: &World, healed: Duration) -> anyhow::Result<Evidence> {
         simulated: true,
         lease_ms: u64::try_from(world.scene.lease.as_millis()).unwrap_or(u64::MAX),
         clock_bound_ms: CLOCK_BOUND_MS,
+        starts_at_once: if world.scene.is_crowded() { world.scene.room() as u64 } else { 0 },
         healed_us: us(healed),
         exported_us: us(world.elapsed()),
         wall_at_zero_ms: chance::WALL_AT_ZERO_S.cast_signed() * 1000,
@@ -240,7 +241,7 @@ fn evidence(world: &World, healed: Duration) -> anyhow::Result<Evidence> {
     let replicas = harvest::replicas(world)?;
     Ok(world.story.look(|told| Evidence {
         setup,
-        shapes: work::shapes(),
+        shapes: work::shapes().into_iter().chain([crowd::shape()]).collect(),
         operations: told.operations.clone(),
         ledger: told.ledger.clone(),
         faults: told.faults.clone(),
