@@ -78,6 +78,10 @@ pub(super) async fn run(crowd: Crowd, scene: Arc<Scene>, story: Story) -> turmoi
         tokio::time::sleep(LOOK_EVERY).await;
         let Some(wanted) = crowd.0.lock().pop_front() else { continue };
         for wave in 1..=WAVES {
+            // Also before the first: one that comes late is no part of its fault.
+            if story::now() >= wanted.until {
+                break;
+            }
             let count = TIMES * scene.room();
             let calls = (1..=count).zip(channels.iter().cycle());
             let calls = calls.map(|(number, channel)| start(channel.clone(), format!("{HOST}-{}-{wave}-{number}", wanted.fault), &story));
@@ -85,9 +89,6 @@ pub(super) async fn run(crowd: Crowd, scene: Arc<Scene>, story: Story) -> turmoi
             let [done, refused] = [Some(true), Some(false)].map(|how| ended.iter().filter(|ended| **ended == how).count());
             story.note(format_args!("a crowd of {count}: {done} done, {refused} refused"));
             tokio::time::sleep(PAUSE).await;
-            if story::now() >= wanted.until {
-                break;
-            }
         }
     }
 }
