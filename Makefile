@@ -34,8 +34,8 @@ sim: setup ## Simulated clusters under faults, a few dozen seeds (SIM="--seed 1 
 
 .PHONY: mutants
 mutants: setup ## Plants bugs in simulated clusters, one after another; fails if an invariant misses one
-	$(CARGO) build $(WORKSPACE) --features quorus-chaos/mutants --bin quorus-chaos
-	$(CARGO_TARGET_DIR)/debug/quorus-chaos mutants $(ARGS)
+	$(CARGO) build $(WORKSPACE) --features quorus-chaos/mutants --bin quorus-planted
+	$(CARGO_TARGET_DIR)/debug/quorus-planted mutants $(ARGS)
 
 .PHONY: chaos
 chaos: setup ## Two short game days with real processes: kill -9 of a leader and of a worker, judged step by step

@@ -10,6 +10,7 @@ use std::{
 };
 
 use quorus_engine::Millis;
+use quorus_mutants::{Mutant, active};
 use quorus_raft::{
     Group, GroupConfig, Host, Options, Peers, ProposeError,
     disk::{Disk, DiskError},
@@ -327,6 +328,9 @@ async fn stop_in_order(
     root: ActorRef<NodeMessage>,
 ) {
     dispatcher.drain();
+    if active(Mutant::DroppedDrain) {
+        dispatcher.give_up_all().await;
+    }
     balance::give_all_away(config.node.id, host.groups(), liveness).await;
     gateway.drain();
     let left = async {

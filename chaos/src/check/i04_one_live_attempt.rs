@@ -6,7 +6,10 @@
 //! - (b, apart) if in the ledger a deed of `a` (begin, effect, end as succeeded or failed) is later than the begin of `b`: the worker of `a` itself was
 //!   hit by a fault since it began `a`, or `a` was ended because its time was over or somebody stopped it, which a worker learns a moment later;
 //! - (c, by itself) if `a` was given up because its worker was lost, and that worker was not hit: no deed of `a` is later than that record, within
-//!   the clock bound and a moment.
+//!   the clock bound and a moment;
+//! - (d, not before its time) if `a` was given up because its worker was lost, and that worker was not hit: a whole lease lies between its grant and
+//!   that record, within the clock bound and a moment. Nodes' own workers, which die with their node, are left out; and so is everything if a clock
+//!   was out of the bound.
 //!
 //! Sources: histories, ledger, faults. Limits: renewals of leases are not in the log, so (b) and (c) judge by what was recorded after a lease had run
 //! out, not by the deadline that the worker itself computed.
@@ -26,6 +29,9 @@ fn check(joined: &Joined<'_>, findings: &mut Findings) {
         tokens(joined, run, findings);
         for (step, view) in &run.steps {
             exclusive(joined, run, step, view, findings);
+            for attempt in &view.attempts {
+                in_its_time(joined, run, step, attempt, findings);
+            }
             let executions = joined.executions(run.uid(), step);
             for pair in executions.windows(2) {
                 apart(joined, run, step, view, (&pair[0], &pair[1]), findings);
@@ -101,6 +107,22 @@ fn by_itself(joined: &Joined<'_>, run: &RunView<'_>, step: &str, view: &StepView
     });
 }
 
+fn in_its_time(joined: &Joined<'_>, run: &RunView<'_>, step: &str, attempt: &Attempt<'_>, findings: &mut Findings) {
+    let Some(ended) = attempt.ended.filter(|ended| ended.outcome == "abandoned" && !attempt.is_builtin()) else { return };
+    if joined.windows.iter().any(|window| window.fault.kind.contains("clock-jump")) {
+        return;
+    }
+    let (granted_at, lost_at) = (joined.clock.at_us(attempt.leased), joined.clock.at_us(ended));
+    let early = lost_at - granted_at < joined.lease_us() - joined.clock.slack_us;
+    findings.expect(!early || joined.worker_was_hit(&attempt.leased.worker, granted_at, lost_at), || {
+        Counterexample::new(run.name(), "an attempt was given up before its lease could be over, though nothing had happened to its worker")
+            .step(step)
+            .with([joined.clock.event(attempt.leased), joined.clock.event(ended)])
+            .with(joined.executions(run.uid(), step).iter().flat_map(|execution| execution.testimony()))
+            .with(joined.faults_between(granted_at, lost_at))
+    });
+}
+
 fn attempt_of<'v, 'e>(view: &'v StepView<'e>, execution: &Execution<'_>) -> Option<&'v Attempt<'e>> {
     view.attempts.iter().find(|attempt| attempt.leased.attempt == execution.attempt && attempt.leased.token == execution.token)
 }
@@ -138,6 +160,23 @@ mod tests {
     #[test]
     fn a_grant_after_the_last_one_was_given_up_is_legal() {
         assert_only(&abandoned(Some("worker-1")), &[]);
+    }
+
+    #[test]
+    fn a_lease_that_is_given_up_before_its_time_is_found() {
+        let early = |fault: &str, after_ms: u64| {
+            let mut scene = Scene::new();
+            let run = scene.start("r", "w");
+            // Of a worker, so that nothing is said about nodes alone.
+            scene.fault("worker-pause", fault, 40_000);
+            scene.abandon(&run, "a", after_ms);
+            scene.task(&run, "a");
+            scene.succeed(&run);
+            scene.evidence()
+        };
+        assert_only(&early("worker-9", 29_000), &["I4"]);
+        assert_only(&early("worker-1", 29_000), &[]);
+        assert_only(&early("worker-9", 29_600), &[]);
     }
 
     #[test]

@@ -4,10 +4,13 @@
 //! - every start that was refused for good after `t` and before `u + `[`RECOVERY_US`] was refused for want of room, or for a reason that has nothing to do
 //!   with load: its run exists already;
 //! - reads are not refused for want of room;
-//! - of the starts invoked after `u + `[`RECOVERY_US`] none is refused for want of room, and if there are any, one was done.
+//! - of the starts invoked after `u + `[`RECOVERY_US`] none is refused for want of room, and if there are any while no other fault is in force, nor was
+//!   shortly before, one was done;
+//! - if `b` starts may be under way at once (the setup says so): at no time more than [`BOUND_TIMES`]` * b` starts that were done had been invoked and not
+//!   yet answered. Callers see a start for longer than a node holds it, and the room of one that was answered is another's; hence the factor.
 //!
-//! Sources: operations, faults. Limits: faults of overload are those whose kind says `overload`, `burst` or `flood`; that queues are bounded is only seen from
-//! the refusals, and that what was accepted went on is I1 and I6. Without a start after the recovery nothing is said about it, which coverage can demand.
+//! Sources: operations, faults, setup. Limits: faults of overload are those whose kind says `overload`, `burst` or `flood`; that what was accepted went on is
+//! I1 and I6. Without a start after the recovery nothing is said about it, which coverage can demand; nor is anything about a bound that is not known.
 
 use super::{
     findings::{Findings, Invariant},
@@ -21,6 +24,9 @@ pub(super) const INVARIANT: Invariant = Invariant { id: "I17", title: "overload 
 
 /// How long a cluster may take after the load has dropped.
 const RECOVERY_US: i64 = 15_000_000;
+
+/// How many times its bound of starts a cluster may answer in the time that its callers wait.
+const BOUND_TIMES: u64 = 6;
 
 /// What refusals for want of room say.
 const NO_ROOM: [&str; 6] = ["RESOURCE_EXHAUSTED", "EXHAUSTED", "OVERLOAD", "BUSY", "NO_ROOM", "TOO_MANY"];
@@ -59,10 +65,14 @@ fn check(joined: &Joined<'_>, findings: &mut Findings) {
                 .with(loads.iter().map(|window| testimony::fault(window.fault)))
         });
     }
+    let is_calm = |operation: &Operation| {
+        let (from, to) = (signed(operation.invoked_us), operation.acked_us());
+        !joined.windows.iter().any(|window| window.from_us <= to && from <= window.to_us.saturating_add(RECOVERY_US))
+    };
     let after: Vec<_> = joined
         .starts()
         .map(|start| start.operation)
-        .filter(|operation| signed(operation.invoked_us) > until && operation.ending.is_some())
+        .filter(|operation| signed(operation.invoked_us) > until && operation.ending.is_some() && is_calm(operation))
         .collect();
     if !after.is_empty() {
         findings.expect(after.iter().any(|operation| operation.answer().is_some()), || {
@@ -70,6 +80,32 @@ fn check(joined: &Joined<'_>, findings: &mut Findings) {
                 .with(after.iter().take(3).flat_map(|operation| testimony::operation(operation)))
         });
     }
+    bounded(joined, findings);
+}
+
+fn bounded(joined: &Joined<'_>, findings: &mut Findings) {
+    let bound = joined.evidence.setup.starts_at_once;
+    if bound == 0 {
+        return;
+    }
+    let done: Vec<&Operation> = joined.starts().map(|start| start.operation).filter(|operation| operation.answer().is_some()).collect();
+    // Ends before begins: who was answered at a moment is not under way any more.
+    let mut moments: Vec<(i64, bool, usize)> = Vec::new();
+    for (position, operation) in done.iter().enumerate() {
+        moments.extend([(signed(operation.invoked_us), true, position), (operation.acked_us(), false, position)]);
+    }
+    moments.sort_unstable();
+    let (mut under_way, mut most, mut last) = (0_u64, 0, None);
+    for (_, begins, position) in moments {
+        under_way = if begins { under_way + 1 } else { under_way.saturating_sub(1) };
+        if under_way > most {
+            (most, last) = (under_way, done.get(position));
+        }
+    }
+    findings.expect(most <= bound.saturating_mul(BOUND_TIMES), || {
+        let summary = format!("{most} starts were under way at once and done, where there is room for {bound}");
+        Counterexample::new("", summary).with(last.into_iter().flat_map(|operation| testimony::operation(operation)))
+    });
 }
 
 #[cfg(test)]
@@ -111,6 +147,30 @@ mod tests {
     fn a_cluster_that_does_not_recover_is_found() {
         assert_only(&with("RESOURCE_EXHAUSTED", 60_000, Some("RESOURCE_EXHAUSTED")), &["I17"]);
         assert_only(&with("RESOURCE_EXHAUSTED", 60_000, Some("INTERNAL")), &["I17"]);
+    }
+
+    #[test]
+    fn starts_that_are_all_done_where_there_is_room_for_few_are_found() {
+        let crowd = |count: usize| {
+            let mut scene = Scene::new();
+            scene.fault("overload", "node-1", 5_000);
+            for number in 0..count {
+                let run = scene.start(&format!("r{number}"), "w");
+                scene.succeed(&run);
+            }
+            let mut evidence = scene.evidence();
+            evidence.setup.starts_at_once = 2;
+            let last = evidence.operations.iter().filter_map(|operation| operation.ended_us).max();
+            for operation in &mut evidence.operations {
+                operation.ended_us = last;
+            }
+            evidence
+        };
+        assert_only(&crowd(12), &[]);
+        assert_only(&crowd(13), &["I17"]);
+        let mut unknown = crowd(13);
+        unknown.setup.starts_at_once = 0;
+        assert_only(&unknown, &[]);
     }
 
     #[test]

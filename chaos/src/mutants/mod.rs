@@ -6,6 +6,7 @@
 //! The simulation is another process of this program, since a process has one mutant for ever; `QUORUS_MUTANT` chooses it.
 
 mod outcome;
+mod recorded;
 mod run;
 
 pub use outcome::{Caught, Outcome};

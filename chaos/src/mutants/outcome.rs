@@ -22,6 +22,8 @@ pub struct Outcome {
     pub what: String,
     /// Invariants that are made for it.
     pub expected: Vec<String>,
+    /// The seed that caught it once, if it does not any more.
+    pub moved: Option<u64>,
     /// None if it survived.
     pub caught: Option<Caught>,
     /// Seeds that were simulated.
@@ -64,7 +66,7 @@ impl Judged {
 impl Outcome {
     pub(super) fn new(mutant: Mutant) -> Self {
         let expected = mutant.invariants().iter().map(|invariant| (*invariant).to_owned()).collect();
-        Self { mutant: mutant.name().to_owned(), what: mutant.what().to_owned(), expected, caught: None, seeds: 0, unknown: 0 }
+        Self { mutant: mutant.name().to_owned(), what: mutant.what().to_owned(), expected, moved: None, caught: None, seeds: 0, unknown: 0 }
     }
 
     /// Adds what some seeds led to. One that an invariant made for the mutant caught counts before the others.
@@ -77,17 +79,24 @@ impl Outcome {
         self.caught = best;
     }
 
-    /// A line of the table.
-    pub(super) fn row(&self) -> [String; 4] {
-        let (by, seeds) = match &self.caught {
+    /// True if an invariant that is made for it caught it.
+    pub(super) fn is_proven(&self) -> bool {
+        self.caught.as_ref().is_some_and(|caught| caught.as_expected)
+    }
+
+    /// A line of the table: the mutant, the invariants that are made for it, those that caught it, with which seed, of how many, what it does.
+    pub(super) fn row(&self) -> [String; 6] {
+        let (by, seed) = match &self.caught {
             Some(caught) => {
                 let by = caught.by.iter().map(String::as_str).collect::<Vec<_>>().join(" ");
-                (if caught.as_expected { by } else { format!("{by} (not as expected)") }, format!("{} (seed {})", self.seeds, caught.seed))
+                (if caught.as_expected { by } else { format!("{by} (not as expected)") }, caught.seed.to_string())
             }
-            None => ("SURVIVED".to_owned(), self.seeds.to_string()),
+            None => ("SURVIVED".to_owned(), "-".to_owned()),
         };
+        let seed = self.moved.map_or(seed.clone(), |moved| format!("{seed} (seed moved, was {moved})"));
+        let seeds = self.seeds.to_string();
         let seeds = if self.unknown > 0 { format!("{seeds}, {} unknown", self.unknown) } else { seeds };
-        [self.mutant.clone(), self.expected.join(" "), by, seeds]
+        [self.mutant.clone(), self.expected.join(" "), by, seed, seeds, self.what.clone()]
     }
 }
 

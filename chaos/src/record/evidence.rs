@@ -40,6 +40,9 @@ pub struct Setup {
     pub lease_ms: u64,
     /// Bound between two nodes' clocks.
     pub clock_bound_ms: u64,
+    /// Starts that may be under way at once, as the nodes were told; 0 if that is not known.
+    #[serde(default)]
+    pub starts_at_once: u64,
     /// When healing began: all faults are over.
     pub healed_us: u64,
     /// When the export was made.

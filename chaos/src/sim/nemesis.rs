@@ -150,6 +150,10 @@ fn carry_out(world: &mut World, planned: &Planned, leaders: &BTreeMap<u32, NodeI
             world.machines[&node].clock.set(by_ms.saturating_add(offset(world, node)));
             Begun::Lasting(vec![net::host(node)], Vec::new())
         }
+        What::Overload => {
+            world.crowd.comes(planned.id, world.elapsed() + planned.lasts);
+            Begun::Lasting((1..=nodes).map(net::host).collect(), Vec::new())
+        }
         What::WorkerKill(worker) => {
             let host = scene::worker(*worker);
             if !world.is_up(&host) {

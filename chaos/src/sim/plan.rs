@@ -63,6 +63,8 @@ pub(super) enum What {
     ClockOffset(Target, i64),
     /// The clock is off by far more than the bound, until the fault is over.
     ClockJump(Target, i64),
+    /// Far too many clients come.
+    Overload,
     /// A worker dies with all that it was doing, and another incarnation comes back.
     WorkerKill(u64),
     /// A worker reaches no node.
@@ -90,6 +92,7 @@ impl What {
             Self::DiskFails(_) => "disk-fails",
             Self::ClockOffset(..) => "clock-offset",
             Self::ClockJump(..) => CLOCK_JUMP,
+            Self::Overload => OVERLOAD,
             Self::WorkerKill(_) => "worker-kill",
             Self::WorkerCut(_) => "worker-cut",
             Self::WorkerCutFrom(..) => "worker-cut-from",
@@ -106,6 +109,8 @@ impl fmt::Display for Planned {
 
 /// As the catalogue names a clock outside of the bound.
 pub(super) const CLOCK_JUMP: &str = "clock-jump";
+/// As the catalogue names too many clients.
+pub(super) const OVERLOAD: &str = "overload";
 
 const OF_NODES: [&str; 12] = [
     "kill",
@@ -158,7 +163,26 @@ pub(super) fn draw(scene: &Scene) -> Vec<Planned> {
         at += Duration::from_millis(pause);
     }
     faults.extend(clock_jumps(scene, faults.len() as u64 + 1));
+    faults.extend(overloads(scene, faults.len() as u64 + 1));
     faults
+}
+
+/// Crowds beside the other faults, from a stream of its own.
+fn overloads(scene: &Scene, first: u64) -> Vec<Planned> {
+    let mut dice = Dice::new(scene.seed, "crowds");
+    if scene.gentle || !dice.percent(50) {
+        return Vec::new();
+    }
+    let (mut overloads, mut at) = (Vec::new(), Duration::from_millis(dice.between(5_000, 40_000)));
+    for id in first.. {
+        let lasts = Duration::from_millis(dice.between(1_000, 8_000));
+        if at + lasts + QUIET_END > scene.turmoil {
+            break;
+        }
+        overloads.push(Planned { id, at, lasts, what: What::Overload });
+        at += lasts + Duration::from_millis(dice.between(30_000, 120_000));
+    }
+    overloads
 }
 
 /// How far a clock jumps, in milliseconds: wherever clocks within the bound are, it is outside.

@@ -9,10 +9,11 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 use quorus_node::config::{Config, Raft};
 
 use super::{
+    crowd,
     dice::Dice,
     net,
     plan::{self, Planned},
-    random,
+    random, reader,
 };
 
 /// A run as its seed has it.
@@ -90,9 +91,24 @@ impl Scene {
         scene
     }
 
+    /// True if far too many clients come at some time.
+    pub(super) fn is_crowded(&self) -> bool {
+        self.faults.iter().any(|fault| fault.what.kind() == plan::OVERLOAD)
+    }
+
+    /// How many changes may be under way at once in a seed with a crowd: as many as the nodes that lead have room for.
+    pub(super) fn room(&self) -> usize {
+        crowd::ROOM * self.nodes.min(self.shards.into()) as usize
+    }
+
     /// The configuration of a node.
     pub(super) fn config(&self, node: u64) -> Config {
+        let mut limits = Config::alone(node, PathBuf::new()).limits;
+        if self.is_crowded() {
+            limits.changes = crowd::ROOM;
+        }
         Config {
+            limits,
             advertise: net::address(node),
             peers: (1..=self.nodes).map(|node| (node, net::address(node))).collect(),
             bootstrap_expect: self.nodes as usize,
@@ -112,12 +128,13 @@ impl Scene {
         (0..self.nodes).map(|place| net::address(1 + (first + place) % self.nodes)).collect()
     }
 
-    /// Nodes, workers and clients by name.
+    /// Nodes, workers, clients and whoever else is there, by name.
     pub(super) fn hosts(&self) -> Vec<String> {
         let workers = (1..=self.workers).map(worker);
         let clients = (1..=self.clients).map(client);
         let driver = self.driven.then(|| random::HOST.to_owned());
-        (1..=self.nodes).map(net::host).chain(workers).chain(clients).chain(driver).collect()
+        let others = [reader::HOST, crowd::HOST].map(str::to_owned);
+        (1..=self.nodes).map(net::host).chain(workers).chain(clients).chain(driver).chain(others).collect()
     }
 
     /// Hosts that say when they have nothing more to do.

@@ -7,7 +7,7 @@ use quorus_raft::disk::Disk;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    chance,
+    chance, crowd,
     harvest::{self, Standing},
     nemesis::Nemesis,
     random::Random,
@@ -243,12 +243,14 @@ fn evidence(world: &World, random: Option<&Random>, healed: Duration) -> anyhow:
         simulated: true,
         lease_ms: u64::try_from(world.scene.lease.as_millis()).unwrap_or(u64::MAX),
         clock_bound_ms: CLOCK_BOUND_MS,
+        starts_at_once: if world.scene.is_crowded() { world.scene.room() as u64 } else { 0 },
         healed_us: us(healed),
         exported_us: us(world.elapsed()),
         wall_at_zero_ms: chance::WALL_AT_ZERO_S.cast_signed() * 1000,
         expects: BTreeMap::new(),
     };
-    let mut evidence = Evidence { setup, shapes: work::shapes(), replicas: harvest::replicas(world)?, ..Evidence::default() };
+    let shapes = work::shapes().into_iter().chain([crowd::shape()]).collect();
+    let mut evidence = Evidence { setup, shapes, replicas: harvest::replicas(world)?, ..Evidence::default() };
     world.story.look(|told| {
         (evidence.operations, evidence.ledger, evidence.faults) = (told.operations.clone(), told.ledger.clone(), told.faults.clone());
     });

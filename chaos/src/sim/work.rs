@@ -243,11 +243,8 @@ impl Person {
     /// Applies all workflows, however long that takes. All clients do; it changes nothing twice.
     async fn define(&self) {
         for (name, steps) in WORKFLOWS {
-            let yaml = format!("api_version: quorus/v1\nkind: Workflow\nmetadata: {{name: {name}}}\nspec:\n  steps:{steps}\n");
-            let source = v1::Source { text: yaml, ..v1::Source::default() };
             loop {
-                let request = v1::ApplyWorkflowRequest { definition: Some(Definition::Source(source.clone())), ..Default::default() };
-                match self.client.apply_workflow(request).await {
+                match self.client.apply_workflow(application(name, steps)).await {
                     Ok(_) => break,
                     Err(error) => self.story.note(format_args!("{} can't apply {name} yet: {}", self.name(), error.reason())),
                 }
@@ -379,7 +376,15 @@ impl Person {
     }
 }
 
-fn answer(run: &v1::Run) -> Answer {
+/// Applies a workflow of these steps.
+pub(super) fn application(name: &str, steps: &str) -> v1::ApplyWorkflowRequest {
+    let text = format!("api_version: quorus/v1\nkind: Workflow\nmetadata: {{name: {name}}}\nspec:\n  steps:{steps}\n");
+    let definition = Some(Definition::Source(v1::Source { text, ..v1::Source::default() }));
+    v1::ApplyWorkflowRequest { definition, ..Default::default() }
+}
+
+/// What a run's reader was told.
+pub(super) fn answer(run: &v1::Run) -> Answer {
     Answer {
         run_uid: run.run_uid.clone(),
         status: run.status().as_str_name().to_owned(),
@@ -390,7 +395,7 @@ fn answer(run: &v1::Run) -> Answer {
 }
 
 /// True if a node's answer settles the call. After another try that may have worked, being too busy settles nothing.
-fn is_answer(error: &Error, again: bool) -> bool {
+pub(super) fn is_answer(error: &Error, again: bool) -> bool {
     let Error::Api(error) = error else { return false };
     let refused = matches!(
         error.code,
@@ -400,7 +405,7 @@ fn is_answer(error: &Error, again: bool) -> bool {
 }
 
 /// What was seen, without what differs from machine to machine.
-fn kind_of(error: &Error) -> String {
+pub(super) fn kind_of(error: &Error) -> String {
     match error {
         Error::TimedOut { .. } => "silence".to_owned(),
         error => error.api().map_or_else(|| error.to_string(), |api| format!("{:?} {}", api.code, api.reason)),

@@ -13,10 +13,12 @@ use quorus_raft::{
 
 use super::{
     chance,
+    crowd::{self, Crowd},
     links::Links,
     net,
     node::{self, Machine, OffClock, Stops},
     random::{self, Random},
+    reader,
     scene::{self, Scene},
     story::Story,
     work,
@@ -37,6 +39,8 @@ pub(super) struct World {
     pub(super) story: Story,
     /// The links between hosts.
     pub(super) links: Links,
+    /// Far too many clients, which come when a fault says so.
+    pub(super) crowd: Crowd,
     simulation: turmoil::Sim<'static>,
     stops: Stops,
     /// Hosts that are down, with the time at which they come back; none while a fault keeps them down.
@@ -79,7 +83,12 @@ impl World {
             let (scene, story) = (scene.clone(), story.clone());
             simulation.host(random::HOST, move || random::run(random.clone(), scene.clone(), story.clone()));
         }
-        Self { scene, machines, story, links: Links::default(), simulation, stops, down: BTreeMap::new() }
+        let (asked, told) = (scene.clone(), story.clone());
+        simulation.host(reader::HOST, move || reader::run(asked.clone(), told.clone()));
+        let crowd = Crowd::default();
+        let (comes, asked, told) = (crowd.clone(), scene.clone(), story.clone());
+        simulation.host(crowd::HOST, move || crowd::run(comes.clone(), asked.clone(), told.clone()));
+        Self { scene, machines, story, links: Links::default(), crowd, simulation, stops, down: BTreeMap::new() }
     }
 
     /// Simulated time since the beginning.

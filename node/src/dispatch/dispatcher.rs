@@ -95,10 +95,25 @@ impl Dispatcher {
     /// Grants no more leases: the node is about to stop.
     pub fn drain(&self) {
         self.inner.draining.store(true, Ordering::Release);
-        if active(Mutant::DroppedDrain) {
-            let held = self.inner.tables.lock().leases.names();
-            self.send_all(held.into_iter().map(|name| (name.clone(), Ask::Command(abandon(&name, "the node drains")))).collect());
-        }
+    }
+
+    /// Gives up every lease, and waits until that is recorded: what is only asked for would go with the leaderships. Only for
+    /// [`Mutant::DroppedDrain`].
+    pub async fn give_up_all(&self) {
+        let held = self.inner.tables.lock().leases.names();
+        let given_up = held.into_iter().map(|name| {
+            let (told, answer) = tokio::sync::oneshot::channel();
+            let reply = Reply::new(move |_| {
+                // Nobody waits any more if it took too long.
+                let _ = told.send(());
+            });
+            let ask = Ask::Command(abandon(&name, "the node drains"));
+            let request = Request { uid: Some(name.uid), ask, credit: None, reply, permit: None };
+            self.inner.shards.deliver(name.shard, &name.key, request);
+            answer
+        });
+        let all = futures::future::join_all(given_up.collect::<Vec<_>>());
+        tokio::time::timeout(self.inner.times.election_max, all).await.ok();
     }
 
     // --- What a leadership brings and takes.
