@@ -154,7 +154,8 @@ fn time_ran_out(run: &RunView<'_>, prediction: &Prediction) -> bool {
     };
     let all: Vec<(String, &str)> = run.record.events.iter().filter_map(of_time).collect();
     let passed_on: BTreeSet<&str> = all.iter().filter(|(step, _)| foreseen(step)).map(|(_, kind)| *kind).collect();
-    !all.iter().all(|(step, kind)| foreseen(step) || holds_others(step) && passed_on.contains(kind))
+    let is_passed_on = |step: &str, kind: &str| holds_others(step) && passed_on.contains(kind);
+    all.iter().any(|(step, kind)| !foreseen(step) && !is_passed_on(step, kind))
 }
 
 fn as_predicted(joined: &Joined<'_>, run: &RunView<'_>, prediction: &Prediction, findings: &mut Findings) {

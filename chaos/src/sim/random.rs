@@ -8,7 +8,14 @@
 //!
 //! Invariant: all of it is drawn before the run begins, from streams of its own, so a seed without it is as it was.
 
-use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    sync::Arc,
+    time::Duration,
+};
+
+use parking_lot::Mutex;
 
 use super::{
     dice::Dice,
@@ -148,19 +155,22 @@ pub(super) async fn run(random: Arc<Random>, scene: Arc<Scene>, story: Story) ->
     std::future::pending().await
 }
 
-/// Writes what the driver does into the log, but for looks that show nothing new.
+/// Writes what the driver does into the log, but for looks that show nothing new: a log that does not grow means that nothing happens.
 fn watcher(story: Story) -> impl Fn(&Operation) + Send + Sync + 'static {
-    let shown = parking_lot::Mutex::new(BTreeMap::<String, u64>::new());
+    let (sequences, failures) = (Mutex::new(BTreeMap::<String, u64>::new()), Mutex::new(BTreeSet::<String>::new()));
     move |operation| {
-        if let (Call::Get { run_id, .. }, Some(Ending::Ok(answer))) = (&operation.call, &operation.ending) {
-            let mut shown = shown.lock();
-            let known = shown.entry(run_id.clone()).or_default();
-            if answer.sequence <= *known {
-                return;
+        let is_news = match (&operation.call, &operation.ending) {
+            (Call::Get { run_id, .. }, Some(Ending::Ok(answer))) => {
+                let mut sequences = sequences.lock();
+                let known = sequences.entry(run_id.clone()).or_default();
+                answer.sequence > std::mem::replace(known, answer.sequence.max(*known))
             }
-            *known = answer.sequence;
+            (Call::Get { run_id, .. }, ending) => failures.lock().insert(format!("{run_id} {ending:?}")),
+            _ => true,
+        };
+        if is_news {
+            story.note(format_args!("{} {:?} -> {:?}", client(operation), operation.call, operation.ending));
         }
-        story.note(format_args!("{} {:?} -> {:?}", client(operation), operation.call, operation.ending));
     }
 }
 
@@ -256,8 +266,6 @@ fn spread(runs: &mut [RunPlan], turmoil: Duration) {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use super::*;
 
     fn random(seed: u64) -> Option<Random> {

@@ -97,15 +97,16 @@ fn simulate(wanted: &Wanted) -> anyhow::Result<Outcome> {
     let random = Random::draw(&scene, &story)?.map(Arc::new);
     scene.driven = random.is_some();
     let scene = Arc::new(scene);
-    story.note(describe(&scene));
+    let mut described = describe(&scene);
     if let Some(random) = &random {
-        story.note(random);
+        described.push_str(&format!("; {random}"));
     }
+    story.note(&described);
     for fault in &scene.faults {
         story.note(format_args!("planned: {fault}"));
     }
     let mut world = World::new(scene.clone(), random.clone(), story.clone(), wanted.lying_disks);
-    let mut outcome = Outcome { seed: wanted.seed, scene: describe(&scene), ..Outcome::default() };
+    let mut outcome = Outcome { seed: wanted.seed, scene: described, ..Outcome::default() };
     outcome.planned = scene.faults.iter().map(|fault| fault.id).collect();
 
     if !run_until(&mut world, UP_WITHIN, |world| Ok(world.leaders().len() == world.scene.shards as usize))? {
