@@ -231,7 +231,8 @@ async fn http_ok(port: u16, path: &str) -> bool {
     http_get(port, path).await.is_some_and(|answer| answer.starts_with("HTTP/1.1 200"))
 }
 
-async fn http_get(port: u16, path: &str) -> Option<String> {
+/// The answer of a server on loopback, with its head.
+pub async fn http_get(port: u16, path: &str) -> Option<String> {
     let ask = async {
         let mut stream = TcpStream::connect(("127.0.0.1", port)).await.ok()?;
         stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").as_bytes()).await.ok()?;

@@ -8,6 +8,7 @@ mod builtin;
 mod children;
 mod crashes;
 mod definitions;
+mod examples;
 mod flow;
 mod harness;
 mod imported;
