@@ -45,6 +45,16 @@ pub(crate) enum Piece {
     Value(Expression),
 }
 
+impl Piece {
+    fn is_same_as(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Literal(one), Self::Literal(two)) => one == two,
+            (Self::Value(one), Self::Value(two)) => one.source() == two.source(),
+            (Self::Literal(_) | Self::Value(_), _) => false,
+        }
+    }
+}
+
 /// What compiling found, besides the template.
 #[derive(Debug, Default)]
 pub(crate) struct Found {
@@ -72,6 +82,20 @@ impl Template {
     /// An array of parts that were compiled each by itself.
     pub(crate) fn array(elements: Vec<Self>) -> Self {
         if elements.iter().all(is_literal) { literal_array(elements) } else { Self::Array(elements) }
+    }
+
+    /// True if both were compiled from the same text.
+    pub(crate) fn is_same_as(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Literal(one), Self::Literal(two)) => one == two,
+            (Self::Value(one), Self::Value(two)) => one.source() == two.source(),
+            (Self::Text(one), Self::Text(two)) => one.len() == two.len() && one.iter().zip(two).all(|(one, two)| one.is_same_as(two)),
+            (Self::Array(one), Self::Array(two)) => one.len() == two.len() && one.iter().zip(two).all(|(one, two)| one.is_same_as(two)),
+            (Self::Object(one), Self::Object(two)) => {
+                one.len() == two.len() && one.iter().zip(two).all(|(one, two)| one.0 == two.0 && one.1.is_same_as(&two.1))
+            }
+            (Self::Literal(_) | Self::Value(_) | Self::Text(_) | Self::Array(_) | Self::Object(_), _) => false,
+        }
     }
 
     /// Evaluates. What would be larger than a payload is an error.

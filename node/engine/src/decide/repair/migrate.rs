@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::super::Decider;
 use super::Why;
+use crate::expr::Template;
 use crate::run::{Instance, States, steps_total};
 use crate::{EventKind, Plan, PlannedKind, PlannedStep, Rejection, Repair, StepId, StepStatus};
 
@@ -38,13 +39,18 @@ impl Decider<'_, '_, '_> {
         let mut found = Vec::new();
         for id in self.draft.run.steps().keys() {
             let Some(instance) = Instance::of(from, id) else { continue };
-            if self.draft.current(&instance).is_none_or(|state| state.status == StepStatus::Pending) {
+            let status = self.draft.current(&instance).map_or(StepStatus::Pending, |state| state.status);
+            if status == StepStatus::Pending {
                 continue;
             }
             let before = instance.step;
             let difference = match to.step(&before.id) {
                 None => Some(format!("step {id} was started, and is missing")),
-                Some(after) => difference(from, before, to, after).map(|what| format!("step {id} was started, and its {what} differs")),
+                Some(after) => {
+                    difference(from, before, to, after).map(|what| format!("step {id} was started, and its {what} differs")).or_else(|| {
+                        has_other_input(status, before, after).then(|| format!("step {id} was given its input, and its `with` differs"))
+                    })
+                }
             };
             found.extend(difference.filter(|difference| !found.contains(difference)));
             if found.len() == NAMED_MAX {
@@ -73,6 +79,22 @@ impl Decider<'_, '_, '_> {
         }
         Ok(overrides)
     }
+}
+
+/// What a step was given is kept from its first attempt to its end, and what came out is due to it. A step that failed may be given something else when it
+/// is retried: that is how a mistake in a definition is repaired.
+fn has_other_input(status: StepStatus, before: &PlannedStep, after: &PlannedStep) -> bool {
+    let given = matches!(status, StepStatus::Queued | StepStatus::Leased | StepStatus::BackingOff | StepStatus::Succeeded);
+    given
+        && match (given_to(before), given_to(after)) {
+            (None, None) => false,
+            (Some(before), Some(after)) => !before.is_same_as(after),
+            (None, Some(_)) | (Some(_), None) => true,
+        }
+}
+
+fn given_to(step: &PlannedStep) -> Option<&Template> {
+    step.kind.task()?.with.as_ref()
 }
 
 fn difference(from: &Plan, before: &PlannedStep, to: &Plan, after: &PlannedStep) -> Option<&'static str> {
