@@ -1,6 +1,11 @@
 //! One seed, one run: the cluster comes up, turmoil, healing, the end; then the verdict.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::Context as _;
 use quorus_raft::disk::Disk;
@@ -214,6 +219,8 @@ fn agree(world: &World) -> anyhow::Result<bool> {
 struct Watch {
     next: Duration,
     seen: BTreeMap<(u32, u64), Standing>,
+    /// Replicas that differ: once that is said, the same at every later index is no news.
+    told: BTreeSet<(u64, u32)>,
 }
 
 impl Watch {
@@ -226,7 +233,7 @@ impl Watch {
             for shard in 0..=world.scene.shards {
                 let Some(standing) = harvest::standing(&(machine.disk.clone() as Arc<dyn Disk>), shard)? else { continue };
                 let known = self.seen.entry((shard, standing.index)).or_insert_with(|| standing.clone());
-                if *known != standing {
+                if *known != standing && self.told.insert((*node, shard)) {
                     outcome.violations.push(format!("agreed: node {node} has another state of shard {shard} at index {}", standing.index));
                 }
             }
