@@ -48,7 +48,8 @@ fn a_node_that_cannot_start_says_why_and_fails() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let data = folder.path().join("data");
-    let arguments = ["serve", "--listen", &address, "--data-dir", data.to_str().unwrap(), "--log-format", "json"];
+    let arguments =
+        ["serve", "--listen", &address, "--http-listen", "127.0.0.1:0", "--data-dir", data.to_str().unwrap(), "--log-format", "json"];
     let output = quorusd(&arguments, &[]);
     assert_eq!(output.status.code(), Some(1));
     let last: serde_json::Value = serde_json::from_str(text(&output.stderr).lines().last().unwrap()).unwrap();

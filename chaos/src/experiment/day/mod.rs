@@ -2,6 +2,7 @@
 //!
 //! - [`target`]: whom it is held on, and that it is somebody who may be broken.
 //! - [`tools`]: the command lines of this program's other parts; the only place that knows them.
+//! - `suits`: whether an experiment can be held on somebody's cluster at all.
 //! - [`stages`]: the order of things, and that everything is taken down however it ends.
 //! - [`collect`]: what the results folder says about its making: commit, hashes, logs, data of a failure.
 //! - [`show`]: what people see.
@@ -12,5 +13,6 @@
 pub mod collect;
 pub mod show;
 pub mod stages;
+mod suits;
 pub mod target;
 pub mod tools;

@@ -25,6 +25,7 @@ use super::{
     },
     collect::{self, About},
     show::Show,
+    suits::must_suit_dev,
     target::{Target, must_be_local},
     tools::{Cluster, Judgement, Tools},
 };
@@ -128,6 +129,9 @@ impl Day {
             (Target::Private, None) => anyhow::bail!("a private stage needs a folder"),
         };
         let cluster = Tools::open(kind, &folder)?;
+        if let Target::Dev(_) = &self.target {
+            must_suit_dev(&self.experiment, cluster.comes_back)?;
+        }
         must_be_local(&cluster.endpoints, self.allow_remote)?;
         self.until(READY, "the nodes are ready", || self.tools.ready(&cluster)).await?;
         self.show.good(&format!("ready: {}", cluster.endpoints.join(", ")));

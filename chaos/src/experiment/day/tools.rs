@@ -48,6 +48,8 @@ pub struct Cluster {
     pub folder: PathBuf,
     /// What clients connect to.
     pub endpoints: Vec<String>,
+    /// False if it says that its nodes stay away when they end.
+    pub comes_back: bool,
 }
 
 /// How a judgement came out.
@@ -90,7 +92,8 @@ impl Tools {
         let card = card.with_context(|| format!("{} holds no {}: is the cluster up?", folder.display(), names.join(" and no ")))?;
         let text = std::fs::read(&card).with_context(|| format!("reading {}", card.display()))?;
         let card: Value = serde_json::from_slice(&text).with_context(|| format!("reading {}", card.display()))?;
-        Ok(Cluster { target: format!("{kind}:{}", folder.display()), folder: folder.to_owned(), endpoints: addresses(&card)? })
+        let comes_back = card["restart"].as_bool().unwrap_or(true);
+        Ok(Cluster { target: format!("{kind}:{}", folder.display()), folder: folder.to_owned(), endpoints: addresses(&card)?, comes_back })
     }
 
     /// Whether all nodes are ready.
