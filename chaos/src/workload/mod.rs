@@ -7,7 +7,8 @@
 //!  seed ─ runs ─ driver ─ wire ─▶ cluster ─▶ tasks, misbehaving ─▶ ledger
 //! ```
 //!
-//! - [`plan`] draws workflows from a seed ([`random`], [`mix`], [`model`]); [`render`], [`shape`] and [`oracle`] say what they are and what comes out.
+//! - [`plan`] draws workflows from a seed ([`random`], [`mix`], [`model`]); [`render`], [`shape`] and [`oracle`] say what they are and what comes out,
+//!   [`pace`] how long it takes.
 //! - [`runs`] draws which runs are started when and what is done to them; [`driver`] does it, by clients ([`wire`]) whose calls [`recorder`] takes down; [`owed`] is
 //!   what is sent again.
 //! - [`tasks`] is what workers do; [`misbehaving`] are workers that break the rules of the protocol on purpose.
@@ -23,6 +24,7 @@ pub mod mix;
 pub mod model;
 pub mod oracle;
 pub mod owed;
+pub mod pace;
 pub mod plan;
 pub mod random;
 pub mod recorder;

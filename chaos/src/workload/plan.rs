@@ -9,6 +9,7 @@ use super::{
     mix::Mix,
     model::{Accept, Definition, Item, Kind, Need, Retry, RunOn, Step, Undo, Work},
     oracle::{self, Known},
+    pace::{self, Paces},
     random::Rng,
     render, shape,
 };
@@ -43,10 +44,11 @@ impl Catalogue {
         let mut catalogue = Self::default();
         let mut known = Known::new();
         let mut usable: Vec<(String, u32)> = Vec::new();
+        let mut paces = Paces::new();
         for number in 0..mix.children {
             let rng = root.fork("child", u64::from(number));
-            let definition =
-                Drawing { mix, rng, ids: 0, role: Role::Child, children: &[] }.definition(format!("chaos-{seed:x}-child-{number}"));
+            let definition = Drawing { mix, rng, ids: 0, role: Role::Child, children: &[], paces: &paces }
+                .definition(format!("chaos-{seed:x}-child-{number}"));
             let planned = Planned::new(definition, queue, &known)?;
             for (variant, prediction) in (0..).zip(&planned.predictions) {
                 // A parent of a child that needs attention would wait for ever.
@@ -55,13 +57,14 @@ impl Catalogue {
                     usable.push((planned.definition.name.clone(), variant));
                 }
             }
+            paces.insert(planned.definition.name.clone(), pace::longest_ms(&planned.definition, &Paces::new()));
             catalogue.workflows.push(planned);
         }
         catalogue.children = catalogue.workflows.len();
         for number in 0..mix.workflows {
             let rng = root.fork("workflow", u64::from(number));
-            let definition =
-                Drawing { mix, rng, ids: 0, role: Role::Root, children: &usable }.definition(format!("chaos-{seed:x}-{number}"));
+            let definition = Drawing { mix, rng, ids: 0, role: Role::Root, children: &usable, paces: &paces }
+                .definition(format!("chaos-{seed:x}-{number}"));
             catalogue.workflows.push(Planned::new(definition, queue, &known)?);
         }
         Ok(catalogue)
@@ -132,6 +135,7 @@ struct Drawing<'a> {
     ids: u32,
     role: Role,
     children: &'a [(String, u32)],
+    paces: &'a Paces,
 }
 
 /// Kinds, before their details are drawn.
@@ -158,15 +162,10 @@ impl Drawing<'_> {
         let root = self.role == Role::Root;
         let finally = if self.rng.chance(self.mix.finally) { self.finally() } else { Vec::new() };
         let output_of = if self.rng.chance(0.5) { steps.first().map(|step| step.id.clone()) } else { None };
-        Definition {
-            name,
-            finally,
-            active_max: (root && self.rng.chance(self.mix.bounded)).then(|| self.rng.between(1, 4) as u32),
-            hold: root && self.rng.chance(self.mix.held),
-            variants,
-            output_of,
-            steps,
-        }
+        let active_max = (root && self.rng.chance(self.mix.bounded)).then(|| self.rng.between(1, 4) as u32);
+        let hold = root && self.rng.chance(self.mix.held);
+        let drawn = Definition { name, finally, active_max, hold, variants, output_of, steps };
+        Definition { active_max: active_max.and_then(|max| pace::bound(max, &drawn, self.paces)), ..drawn }
     }
 
     fn scope(&mut self, around: Around, variants: u32) -> Vec<Step> {
