@@ -17,6 +17,7 @@ pub mod disk;
 
 mod applied;
 mod codec;
+mod dial;
 mod error;
 mod group;
 mod host;
@@ -36,6 +37,7 @@ mod types;
 mod writer;
 
 pub use applied::{AppliedState, applied_state};
+pub use dial::lazily;
 pub use error::{Error, Fatal, NoAddress, ProposeError, ReadError, TransferError};
 pub use group::{Group, Pending, Proposed};
 pub use host::{GroupConfig, Host};

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use parking_lot::Mutex;
 use tonic::transport::{Channel, Endpoint};
 
-use crate::{NoAddress, NodeId};
+use crate::{NoAddress, NodeId, dial};
 
 /// Kinds of traffic that must not wait for each other, and so have a TCP connection each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -25,9 +25,9 @@ pub trait Net: Send + Sync + 'static {
     /// `host:port` or a URI of a node, if known. May change when a node moves.
     fn address(&self, node: NodeId) -> Option<String>;
 
-    /// A channel to an endpoint, that connects when first used. A simulation brings its own connector.
+    /// A channel to an endpoint, that connects when first used. A simulation brings its own connector, see [`crate::lazily`].
     fn channel(&self, endpoint: Endpoint) -> Channel {
-        endpoint.connect_lazy()
+        dial::tcp(&endpoint)
     }
 }
 

@@ -144,13 +144,22 @@ async fn one(args: &Args, seed: u64, faults: Option<String>) -> anyhow::Result<O
     let output = output.with_context(|| format!("the seed took longer than {SEED_WITHIN:?} of real time"))??;
     if !output.status.success() {
         let error = String::from_utf8_lossy(&output.stderr);
-        let end: Vec<&str> = error.lines().rev().take(12).collect();
-        anyhow::bail!("the process ended with {}: {}", output.status, end.into_iter().rev().collect::<Vec<_>>().join(" / "));
+        anyhow::bail!("the process ended with {}: {}", output.status, cause(&error));
     }
     if !output.stderr.is_empty() {
         anstream::eprint!("{}", String::from_utf8_lossy(&output.stderr));
     }
     serde_json::from_slice(&output.stdout).context("reading what the seed's process wrote")
+}
+
+/// What a process said about its end: what it panicked with first, if it did, else its last lines. Backtraces come after the message, and say less.
+fn cause(said: &str) -> String {
+    let lines: Vec<&str> = said.lines().collect();
+    let shown = match lines.iter().position(|line| line.contains(" panicked at ")) {
+        Some(first) => &lines[first..lines.len().min(first + 3)],
+        None => &lines[lines.len().saturating_sub(12)..],
+    };
+    shown.join(" / ")
 }
 
 async fn tell(args: &Args, seed: u64, outcome: anyhow::Result<Outcome>, sums: &mut Sums) {
@@ -288,5 +297,17 @@ impl std::fmt::Display for Sums {
             self.faults.values().sum::<u64>(),
             counts(&self.faults)
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::cause;
+
+    #[test]
+    fn a_process_that_panicked_is_told_with_its_message_and_not_with_its_backtrace() {
+        let said = "thread 'simulation' (7) panicked at host.rs:116:9:\nports exhausted\nstack backtrace:\n   0: begin_unwind\n\nthread 'simulation' panicked at drop";
+        assert_eq!(cause(said), "thread 'simulation' (7) panicked at host.rs:116:9: / ports exhausted / stack backtrace:");
+        assert_eq!(cause("error: no such file"), "error: no such file");
     }
 }

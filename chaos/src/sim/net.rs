@@ -33,12 +33,13 @@ pub(super) struct SimulatedNet;
 
 impl SimulatedNet {
     fn lazy(endpoint: &Endpoint) -> Channel {
-        endpoint.connect_with_connector_lazy(tower::service_fn(|uri: Uri| async move {
+        let connector = tower::service_fn(|uri: Uri| async move {
             let host = uri.host().unwrap_or_default().to_owned();
             let connecting = TcpStream::connect((host, uri.port_u16().unwrap_or(PORT)));
             let stream = tokio::time::timeout(CONNECT_WITHIN, connecting).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
             Ok::<_, io::Error>(TokioIo::new(stream))
-        }))
+        });
+        quorus_raft::lazily(endpoint, connector)
     }
 }
 

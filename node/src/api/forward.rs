@@ -102,6 +102,7 @@ where
 {
     let mut leadership = group.leadership();
     let give_up = if journey.forwarded { journey.deadline.min(Instant::now() + OPENS_WITHIN) } else { journey.deadline };
+    let mut doubt = Doubt::default();
     loop {
         let leader = leadership.borrow_and_update().leader;
         let Ok(answered) = tokio::time::timeout_at(journey.deadline, here()).await else {
@@ -114,7 +115,8 @@ where
                 Some(node) if node != me && !journey.forwarded => match peers.channel(node) {
                     Ok(channel) => match tokio::time::timeout_at(journey.deadline, there(channel)).await {
                         Ok(answer) => answer,
-                        Err(_) => Err(errors::no_leader(group.id())),
+                        // It was sent, and nobody said what became of it.
+                        Err(_) => Err(errors::outcome_unknown()),
                     },
                     Err(error) => return Err(errors::internal(&error)),
                 },
@@ -123,13 +125,34 @@ where
         };
         match answer {
             Err(status) if may_repeat(&status, idempotent) => {
+                let status = doubt.hear(status);
                 if Instant::now() + ASK_AGAIN >= give_up {
                     return Err(status);
                 }
                 // Whichever comes first: somebody leads, or a moment passed.
                 tokio::time::timeout(ASK_AGAIN, leadership.changed()).await.ok();
             }
-            answer => return answer,
+            answer => return answer.map_err(|status| doubt.hear(status)),
+        }
+    }
+}
+
+/// Whether an earlier try of the same request may have been carried out.
+#[derive(Default)]
+struct Doubt(bool);
+
+impl Doubt {
+    /// Takes down how a try ended, and returns what may be said of the whole request. "Nothing was done" is true of the last try only: once a try is
+    /// in doubt, it would be a promise that nobody can give.
+    fn hear(&mut self, status: Status) -> Status {
+        match errors::reason_of(&status).as_deref() {
+            Some(reason::OUTCOME_UNKNOWN) | None => {
+                self.0 = true;
+                status
+            }
+            Some(reason::NO_LEADER | reason::DRAINING | reason::OVERLOADED) if self.0 => errors::outcome_unknown(),
+            // Said by a leader that knows the state, an earlier try included.
+            Some(_) => status,
         }
     }
 }
@@ -171,6 +194,20 @@ mod tests {
         for bad in ["", "S", "1x", "99999999999999999999S", "-1S", "1é"] {
             assert_eq!(parse_timeout(bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn a_refusal_after_a_try_in_doubt_does_not_say_that_nothing_was_done() {
+        let reason_of = |status: Status| errors::reason_of(&status);
+        let mut doubt = Doubt::default();
+        for refusal in [errors::no_leader(1), errors::overloaded("requests")] {
+            assert_eq!(reason_of(doubt.hear(refusal.clone())), reason_of(refusal), "every try was refused");
+        }
+        doubt.hear(Status::unavailable("connection reset"));
+        for refusal in [errors::no_leader(1), errors::overloaded("requests")] {
+            assert_eq!(reason_of(doubt.hear(refusal)).as_deref(), Some(reason::OUTCOME_UNKNOWN));
+        }
+        assert_eq!(reason_of(doubt.hear(errors::run_not_found("n", "r"))).as_deref(), Some(reason::RUN_NOT_FOUND));
     }
 
     #[test]
