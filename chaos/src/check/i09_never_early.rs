@@ -9,7 +9,9 @@
 //!
 //! On the clock of the experiment, which no node has, within the clock bound and a moment:
 //! - what needs a wait of length `w` begins at least `w` after all that the wait needs has ended;
-//! - an attempt begins at least as long after the end of the last one as was recorded as the pause.
+//! - an attempt begins at least as long after the end of the last one as was recorded as the pause;
+//! - the times themselves are right: no grant is recorded later than its worker began, no reported end earlier than its worker wrote it, nothing later
+//!   than it was exported. A leader whose clock is a day ahead fires nothing early by its own clock, and lets what it arms sleep for a day.
 //!
 //! And: an attempt that a worker reported as failed is followed by a pause of at least what the shape says; failed attempts of a generation are at most
 //! as many as the shape says.
@@ -34,11 +36,13 @@ pub(super) const INVARIANT: Invariant = Invariant { id: "I9", title: "timers, re
 fn check(joined: &Joined<'_>, findings: &mut Findings) {
     for run in joined.runs.values() {
         run_timeout(joined, run, findings);
+        of_the_future(joined, run, findings);
         for (step, view) in &run.steps {
             fired(joined, run, step, view, findings);
             timed_out(joined, run, step, view, findings);
             retries(joined, run, step, view, findings);
             outside(joined, run, step, findings);
+            recorded_right(joined, run, step, view, findings);
         }
     }
 }
@@ -195,6 +199,44 @@ fn outside(joined: &Joined<'_>, run: &RunView<'_>, step: &str, findings: &mut Fi
     }
 }
 
+/// Nothing is recorded later than it was exported.
+fn of_the_future(joined: &Joined<'_>, run: &RunView<'_>, findings: &mut Findings) {
+    let exported = signed(joined.evidence.setup.exported_us);
+    for event in &run.record.events {
+        let ahead = joined.clock.at_us(event) - exported;
+        findings.expect(ahead <= joined.clock.slack_us, || {
+            Counterexample::new(run.name(), format!("an event was recorded {} ms after the export", ahead / 1000))
+                .step(&event.step)
+                .with([joined.clock.event(event)])
+        });
+    }
+}
+
+/// What leaders recorded as the time, against the workers' own.
+fn recorded_right(joined: &Joined<'_>, run: &RunView<'_>, step: &str, view: &StepView<'_>, findings: &mut Findings) {
+    let Some(executions) = joined.executed.get(&(run.uid(), step)) else { return };
+    let (clock, slack) = (joined.clock, joined.clock.slack_us);
+    for attempt in &view.attempts {
+        let Some(execution) = executions.iter().find(|known| known.token == attempt.leased.token) else { continue };
+        let ahead = clock.at_us(attempt.leased) - execution.begun_us();
+        findings.expect(ahead <= slack, || {
+            Counterexample::new(run.name(), format!("a grant was recorded {} ms later than its worker began", ahead / 1000))
+                .step(step)
+                .with([clock.event(attempt.leased)])
+                .with(execution.testimony())
+        });
+        let reported = attempt.ended.filter(|ended| matches!(ended.outcome.as_str(), "succeeded" | "failed" | "released"));
+        let (Some(ended), Some(end)) = (reported, execution.end) else { continue };
+        let behind = signed(end.mono_us) - clock.at_us(ended);
+        findings.expect(behind <= slack, || {
+            Counterexample::new(run.name(), format!("an end was recorded {} ms before its worker reported it", behind / 1000))
+                .step(step)
+                .with([clock.event(ended)])
+                .with(execution.testimony())
+        });
+    }
+}
+
 #[expect(clippy::too_many_arguments, reason = "one sentence, said in two places")]
 fn apart(
     joined: &Joined<'_>,
@@ -276,6 +318,30 @@ mod tests {
         assert_only(&retried(1_000, 0, 1), &[]);
         assert_only(&retried(999, 0, 1), &["I9"]);
         assert_only(&retried(1_000, 0, 3), &["I9"]);
+    }
+
+    #[test]
+    fn a_leader_whose_clock_is_wrong_is_found() {
+        let shifted = |by_s: i64, with_task: bool| {
+            let mut scene = Scene::new();
+            let run = scene.start("r", "w");
+            if with_task {
+                scene.task(&run, "a");
+            }
+            scene.succeed(&run);
+            let mut evidence = scene.evidence();
+            for event in evidence.replicas.iter_mut().flat_map(|replica| &mut replica.runs).flat_map(|run| &mut run.events) {
+                if let Some(time) = &mut event.time {
+                    time.seconds += by_s;
+                }
+            }
+            evidence
+        };
+        assert_only(&shifted(0, true), &[]);
+        assert_only(&shifted(86_400, true), &["I9"]);
+        assert_only(&shifted(-2, true), &["I9"]);
+        // No worker was there, and yet: tomorrow is not recorded today.
+        assert_only(&shifted(86_400, false), &["I9"]);
     }
 
     #[test]

@@ -305,6 +305,12 @@ const MUTATIONS: [(&str, Mutation); 18] = [
         let (run, until) = chance.pick(pairs.map(|end| (end.run_uid.clone(), end.mono_us)).collect())?;
         let begin = evidence.ledger.iter_mut().find(|line| line.run_uid == run && line.step == "c")?;
         begin.mono_us = until - 1;
+        // Granted as early, or the time of the grant would be wrong, as well.
+        change(evidence, &run, |run| {
+            let ended = run.events.iter().find(|event| event.step == "b" && event.r#type() == EventType::AttemptEnded).unwrap().time;
+            let granted = |event: &&mut quorus_proto::v1::HistoryEvent| event.step == "c" && event.r#type() == EventType::StepLeased;
+            run.events.iter_mut().filter(granted).for_each(|event| event.time = ended);
+        });
         Some(&["I8"])
     }),
     ("a wait ends early", |evidence, chance| {
