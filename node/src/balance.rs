@@ -60,6 +60,10 @@ async fn give_away(me: NodeId, group: Arc<Group>, liveness: &Liveness) {
     let status = group.status();
     let takes = |node| node != me && liveness.seen(node).is_some_and(|seen| !seen.clock_outside);
     let mut others: Vec<_> = status.replicas.iter().filter(|replica| takes(replica.node)).collect();
+    if others.is_empty() {
+        tracing::debug!(group = group.id(), "nobody is there who could take the leadership over");
+        return;
+    }
     others.sort_by_key(|replica| replica.lag);
     let until = Instant::now() + ARRIVES_WITHIN;
     for replica in others {

@@ -18,6 +18,8 @@ use crate::clock_bound::ClockBound;
 
 /// How often a node is asked.
 const PROBE_EVERY: Duration = Duration::from_secs(1);
+/// How often while this node's clock is in doubt: it leads nothing meanwhile.
+const PROBE_IN_DOUBT_EVERY: Duration = Duration::from_millis(200);
 /// How long it may take to answer.
 const PROBE_TIMEOUT: Duration = Duration::from_millis(800);
 
@@ -34,7 +36,7 @@ pub struct Seen {
     pub since: Instant,
     /// Its version.
     pub version: String,
-    /// It says that its clock is too far from a majority's: it is no place for a leadership.
+    /// It says that its clock is too far from a majority's, or that no majority has confirmed it yet: it is no place for a leadership.
     pub clock_outside: bool,
 }
 
@@ -55,14 +57,15 @@ impl Liveness {
             tokio::spawn(async move {
                 stop.run_until_cancelled(async {
                     loop {
-                        let asked = clock.machine_now();
+                        let asked = Instant::now();
                         let answer = tokio::time::timeout(PROBE_TIMEOUT, probe(&peers, node, request.clone())).await.ok().flatten();
                         let says_time = answer.as_ref().map(|answer| answer.now_ms).filter(|now| *now != 0);
                         if let Some(said) = says_time {
-                            clock.note(node, asked, Timestamp(said), clock.machine_now());
+                            clock.note(node, Timestamp(said), clock.machine_now(), asked.elapsed());
                         }
                         liveness.note(node, answer);
-                        tokio::time::sleep(PROBE_EVERY).await;
+                        let in_doubt = clock.outside().borrow().is_some();
+                        tokio::time::sleep(if in_doubt { PROBE_IN_DOUBT_EVERY } else { PROBE_EVERY }).await;
                     }
                 })
                 .await

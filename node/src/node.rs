@@ -238,17 +238,22 @@ pub async fn run_on(
         () = shutdown.cancelled() => return Ok(()),
     };
     let (root, root_ended) = Actor::spawn(None, NodeSupervisor, context).await.map_err(|error| Error::Supervisor(error.to_string()))?;
-    // Before the shards: a node whose clock is wrong from the start leads none.
-    clock_bound::start(clock_bound, &readiness, host.clone(), liveness.clone(), root.clone(), config.node.id, &draining);
+    // Until this says that the clock is confirmed, the root lets no shard have actors here.
+    let clock_doubt = clock_bound.outside();
+    clock_bound::start(clock_bound.clone(), &readiness, host.clone(), liveness.clone(), root.clone(), config.node.id, &draining);
     for group in &groups {
         root.cast(NodeMessage::Opened(group.clone())).map_err(|error| Error::Supervisor(error.to_string()))?;
     }
     follow_flow(system.clone(), dispatcher.clone(), gateway.clone(), &stop);
     let reporting = stop.clone();
-    tokio::spawn(async move { reporting.run_until_cancelled(permits.run()).await });
+    let report = async move {
+        clock_bound.inside().await;
+        permits.run().await;
+    };
+    tokio::spawn(async move { reporting.run_until_cancelled(report).await });
     balance::start(config.node.id, host.clone(), system, liveness.clone(), draining.clone());
     if let Some(group) = host.group(SYSTEM_GROUP) {
-        schedules::start(api.clone(), group, draining.clone());
+        schedules::start(api.clone(), group, clock_doubt, draining.clone());
     }
     start_builtin_worker(&config, times.lease, boot_id, &gateway, &peers, &stop);
     wait_for_leaders(&groups, &shutdown).await;

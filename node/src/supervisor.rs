@@ -23,7 +23,7 @@ pub enum NodeMessage {
     Changed(GroupId, Leadership),
     /// Try again to lead a shard.
     Retry(GroupId),
-    /// This node's clock left the bound, or is back: while it is outside, no shard has actors here, whoever leads.
+    /// This node's clock left the bound, or is within: while it is outside, and before this was told, no shard has actors here, whoever leads.
     ClockOutside(bool),
 }
 
@@ -46,7 +46,7 @@ impl Actor for NodeSupervisor {
 
     async fn pre_start(&self, myself: ActorRef<NodeMessage>, context: Arc<LeaderContext>) -> Result<NodeState, ActorProcessingErr> {
         let (ticker, _) = Actor::spawn_linked(None, Ticker, context.dispatcher.clone(), myself.get_cell()).await?;
-        Ok(NodeState { context, groups: BTreeMap::new(), led: BTreeMap::new(), ticker: ticker.get_id(), clock_outside: false })
+        Ok(NodeState { context, groups: BTreeMap::new(), led: BTreeMap::new(), ticker: ticker.get_id(), clock_outside: true })
     }
 
     async fn handle(&self, myself: ActorRef<NodeMessage>, message: NodeMessage, state: &mut NodeState) -> Result<(), ActorProcessingErr> {

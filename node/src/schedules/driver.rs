@@ -14,7 +14,7 @@ use quorus_proto::{
     v1::{Firing, FiringStatus, OverlapPolicy},
 };
 use quorus_raft::{Group, Term};
-use tokio::task::JoinSet;
+use tokio::{sync::watch, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -24,6 +24,7 @@ use super::{
 };
 use crate::{
     api::ApiContext,
+    clock_bound::Doubt,
     observe::names,
     system::{ScheduleKey, SystemAnswer, SystemCommand},
 };
@@ -41,15 +42,22 @@ const AFTER_FAULT: Duration = Duration::from_secs(2);
 /// So many rounds of one look may follow one another without the others getting their turn.
 const ROUNDS_MAX: usize = 8;
 
-/// Fires all schedules whenever this node leads the system group, until `stop`.
-pub fn start(context: Arc<ApiContext>, group: Group, stop: CancellationToken) {
-    tokio::spawn(async move { stop.run_until_cancelled(follow_leadership(context, group)).await });
+/// Fires all schedules whenever this node leads the system group and its clock is in no doubt, until `stop`.
+pub fn start(context: Arc<ApiContext>, group: Group, doubt: watch::Receiver<Option<Doubt>>, stop: CancellationToken) {
+    tokio::spawn(async move { stop.run_until_cancelled(follow_leadership(context, group, doubt)).await });
 }
 
-async fn follow_leadership(context: Arc<ApiContext>, group: Group) {
+async fn follow_leadership(context: Arc<ApiContext>, group: Group, mut doubt: watch::Receiver<Option<Doubt>>) {
     let mut leadership = group.leadership();
     loop {
+        // A leadership that can't be given away may stay with a node that does not know what time it is: then nothing fires.
+        if doubt.wait_for(Option::is_none).await.is_err() {
+            return;
+        }
         let Ok(term) = leadership.wait_for(|now| now.here).await.map(|now| now.term) else { return };
+        if doubt.borrow().is_some() {
+            continue;
+        }
         tracing::debug!(term, "this node fires the schedules");
         let driver = Driver { context: context.clone(), group: group.clone(), term };
         tokio::select! {
@@ -57,6 +65,12 @@ async fn follow_leadership(context: Arc<ApiContext>, group: Group) {
             lost = async { leadership.wait_for(|now| !now.here || now.term != term).await.map(drop) } => {
                 metrics::gauge!(names::SCHEDULES).set(0.0);
                 if lost.is_err() {
+                    return;
+                }
+            }
+            doubted = async { doubt.wait_for(Option::is_some).await.map(drop) } => {
+                metrics::gauge!(names::SCHEDULES).set(0.0);
+                if doubted.is_err() {
                     return;
                 }
             }
