@@ -43,14 +43,6 @@ use crate::{
     triggers::Hooks,
 };
 
-/// A name for this process that nobody had before. It sorts after those of earlier processes of this node, as workers' incarnations do.
-fn boot_id(clock: &dyn Clock) -> String {
-    let began = u64::try_from(clock.now().0).unwrap_or(0);
-    let unique = clock.unique().to_be_bytes();
-    let random: [u8; 10] = std::array::from_fn(|at| unique[at]);
-    uuid::Builder::from_unix_timestamp_millis(began, &random).into_uuid().simple().to_string()
-}
-
 /// How far two machines' clocks may be apart.
 const CLOCK_OFFSET_MAX: Duration = Duration::from_millis(500);
 /// How long workers may take to leave a node that is about to stop.
@@ -176,7 +168,7 @@ pub async fn run_on(
     let gateway = Gateway::start(config.node.id, &nodes, dispatcher.clone(), &peers, logs, &stop);
     let liveness = Liveness::start(config.node.id, &cluster_id, &nodes, &peers, &clock_bound, &stop);
     let plans = PlanCache::default();
-    let boot_id = boot_id(&*clock);
+    let boot_id = format!("{:032x}", clock.unique());
     let system = SystemStore::open(disk.clone())?;
     let retention = Retention {
         default: Millis(u64::try_from(config.retention.as_millis()).unwrap_or(u64::MAX)),

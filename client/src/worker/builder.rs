@@ -157,7 +157,7 @@ impl WorkerBuilder {
         if self.registry.task_types().is_empty() {
             return Err(WorkerError::Invalid("no function is registered".to_owned()));
         }
-        let incarnation = uuid::Uuid::now_v7().simple().to_string();
+        let incarnation = uuid::Uuid::new_v4().simple().to_string();
         let name = self.name.unwrap_or_else(|| format!("worker-{}-{}", std::process::id(), &incarnation[..6]));
         if name.is_empty() {
             return Err(WorkerError::Invalid("the name is empty".to_owned()));

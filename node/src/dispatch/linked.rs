@@ -4,7 +4,6 @@ use std::sync::atomic::Ordering;
 
 use quorus_proto::peer::{self, link_response::Message};
 use tokio_util::sync::CancellationToken;
-use uuid::{Uuid, Version};
 
 use super::{
     Dispatcher, LeaseName, LinkSender, Session, SessionKey,
@@ -48,7 +47,7 @@ impl Dispatcher {
         self.inner.tables.lock().remove_link(link);
     }
 
-    /// Registers a session, matches its inventory with the leases of its incarnation, and gives up those of incarnations that are surely earlier.
+    /// Registers a session, matches its inventory with the leases of its incarnation, and gives up those of earlier incarnations.
     pub(super) fn session_opened(&self, key: SessionKey, session: Session, held: &[LeaseName], only_shard: u32) {
         let wall = self.inner.clock.now();
         let mut requests = Vec::new();
@@ -62,9 +61,7 @@ impl Dispatcher {
             for lease in known.into_iter().filter(|lease| only_shard == 0 || lease.name.shard == only_shard) {
                 let name = &lease.name;
                 if lease.worker.incarnation != worker.incarnation {
-                    if replaces(&worker.incarnation, &lease.worker.incarnation) {
-                        requests.push((name.clone(), Ask::Command(abandon(name, "the worker was started anew"))));
-                    }
+                    requests.push((name.clone(), Ask::Command(abandon(name, "the worker was started anew"))));
                 } else if held.contains(name) {
                     tables.leases.renew(name.uid, &name.attempt, key, self.inner.times.lease, wall);
                 } else if lease.session != Some(key) {
@@ -115,13 +112,6 @@ impl Dispatcher {
         let wall = self.inner.clock.now();
         self.inner.tables.lock().leases.progress(name.uid, &name.attempt, wall);
     }
-}
-
-/// True if the first incarnation surely is of a later process than the second. Gateways tell of sessions in any order, also of one whose process is long
-/// gone and whose end did not get through: that must not take leases from the process that came after it. Where nobody knows, leases end by their time.
-fn replaces(one: &str, other: &str) -> bool {
-    let began = |incarnation| Uuid::parse_str(incarnation).ok().filter(|id| id.get_version() == Some(Version::SortRand));
-    began(one).zip(began(other)).is_some_and(|(one, other)| one > other)
 }
 
 #[cfg(test)]
@@ -175,19 +165,6 @@ mod tests {
             tokio::task::yield_now().await;
         }
         dispatcher.inner.tables.lock().links.keys().copied().collect()
-    }
-
-    /// Found by the simulation: after a change of leaders, a gateway told of the session of a worker that had been killed, and that took the lease of the
-    /// process which had come after it.
-    #[test]
-    fn only_a_later_process_takes_leases_from_an_earlier_one() {
-        let [earlier, later] =
-            [1_000, 2_000].map(|ms| uuid::Builder::from_unix_timestamp_millis(ms, &[7; 10]).into_uuid().simple().to_string());
-        assert!(replaces(&later, &earlier));
-        assert!(!replaces(&earlier, &later), "its end did not get through");
-        assert!(!replaces(&later, &later));
-        let random = Uuid::new_v4().to_string();
-        assert!(!replaces(&random, &earlier) && !replaces(&later, &random) && !replaces("b", "a"), "nobody knows");
     }
 
     /// Found by the simulation: the end of a broken connection did not get through, so tasks were pushed to a gateway that had long opened another
