@@ -202,7 +202,7 @@ impl Driver {
                 self.leases.outcome_ack(&ack);
                 Vec::new()
             }
-            Message::Cancel(cancel) => self.leases.cancel(cancel),
+            Message::Cancel(cancel) => self.leases.cancel(self.now(), cancel),
             Message::Drain(_) => {
                 info!(node = link.address(), "the node is about to stop, going to another one");
                 self.leases.disconnected();

@@ -19,7 +19,8 @@ use std::{
 
 use bytes::Bytes;
 use quorus_proto::v1::{
-    CancelTask, Heartbeat, HeartbeatAck, LogLine, OutcomeAck, Payload, Task, TaskOutcome, TaskProgress, WorkRequest, work_request::Message,
+    CancelTask, Heartbeat, HeartbeatAck, LogLine, OutcomeAck, Payload, Task, TaskOutcome, TaskProgress, TaskReleased, WorkRequest,
+    task_outcome, work_request::Message,
 };
 
 use super::over::Over;
@@ -174,13 +175,19 @@ impl Leases {
         if self.over.contains(&task.lease) {
             return Vec::new();
         }
+        self.hold(now, task.lease.clone(), Duration::from_millis(task.heartbeat_timeout_ms));
+        vec![Action::Start(Box::new(task))]
+    }
+
+    /// From now on it is kept alive.
+    fn hold(&mut self, now: Moment, lease: Bytes, heartbeat_timeout: Duration) {
         let deadline = now + self.lease * 3 / 4;
         self.held.insert(
-            task.lease.clone(),
+            lease,
             Held {
                 deadline,
                 outcome: None,
-                heartbeat_timeout: Duration::from_millis(task.heartbeat_timeout_ms),
+                heartbeat_timeout,
                 checkpoint: None,
                 checkpoint_sent: false,
                 progressed: false,
@@ -193,7 +200,6 @@ impl Leases {
         // Half an interval, not a whole one: there must be time for a second try on another node before the short first deadline.
         let first = now + self.interval / 2;
         self.regular_at = Some(self.regular_at.map_or(first, |at| at.min(first)));
-        vec![Action::Start(Box::new(task))]
     }
 
     /// An attempt ended. An outcome of a lease that is over counts for nothing and is dropped.
@@ -306,11 +312,19 @@ impl Leases {
         }
     }
 
-    /// The cluster wants an attempt to stop.
-    pub(super) fn cancel(&self, cancel: CancelTask) -> Vec<Action> {
-        let running = self.held.get(&cancel.lease).is_some_and(|held| held.outcome.is_none());
-        let grace = Duration::from_millis(cancel.grace_ms);
-        if running { vec![Action::Cancel { lease: cancel.lease, reason: cancel.reason, grace }] } else { Vec::new() }
+    /// The cluster wants an attempt to stop. One that never came here is given back, held until that is acknowledged like any other that has ended, so that
+    /// a copy of its task is not executed.
+    pub(super) fn cancel(&mut self, now: Moment, cancel: CancelTask) -> Vec<Action> {
+        let CancelTask { lease, reason, grace_ms } = cancel;
+        match self.held.get(&lease) {
+            Some(Held { outcome: None, .. }) => vec![Action::Cancel { lease, reason, grace: Duration::from_millis(grace_ms) }],
+            Some(Held { outcome: Some(outcome), .. }) => vec![send(Message::Outcome(outcome.clone()))],
+            None if self.over.contains(&lease) => Vec::new(),
+            None => {
+                self.hold(now, lease.clone(), Duration::ZERO);
+                self.ended(TaskOutcome { lease, result: Some(task_outcome::Result::Released(TaskReleased::default())) })
+            }
+        }
     }
 
     /// Time passed: stops what is about to outlive its lease, sends heartbeats that are due, gives up on a silent node.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use quorus_proto::v1::{
-    CancelTask, Heartbeat, HeartbeatAck, OutcomeAck, Payload, Task, TaskCancelled, TaskOutcome, WorkRequest, task_outcome,
+    CancelTask, Heartbeat, HeartbeatAck, OutcomeAck, Payload, Task, TaskCancelled, TaskOutcome, TaskReleased, WorkRequest, task_outcome,
     work_request::Message,
 };
 
@@ -292,16 +292,34 @@ fn progress_is_sent_in_time_for_the_steps_heartbeat_timeout() {
     assert_eq!(beat(&actions).progress[0].checkpoint, None);
 }
 
+fn cancel(name: &'static str) -> CancelTask {
+    CancelTask { lease: lease(name), reason: "cancelled".to_owned(), grace_ms: 5000 }
+}
+
 #[test]
-fn cancelling_reaches_only_running_attempts() {
+fn cancelling_stops_only_running_attempts() {
     let mut leases = connected();
     leases.task(s(0), task("a"));
-    let cancel = |name| CancelTask { lease: lease(name), reason: "cancelled".to_owned(), grace_ms: 5000 };
     let expected = Action::Cancel { lease: lease("a"), reason: "cancelled".to_owned(), grace: s(5) };
-    assert_eq!(leases.cancel(cancel("a")), [expected]);
-    assert_eq!(leases.cancel(cancel("unknown")), []);
+    assert_eq!(leases.cancel(s(1), cancel("a")), [expected]);
     leases.ended(outcome("a"));
-    assert_eq!(leases.cancel(cancel("a")), []);
+    assert_eq!(leases.cancel(s(1), cancel("a")), [sent_outcome("a")], "it is over already");
+    leases.outcome_ack(&OutcomeAck { lease: lease("a"), accepted: true, reason: String::new() });
+    assert_eq!(leases.cancel(s(1), cancel("a")), []);
+}
+
+#[test]
+fn what_is_to_stop_and_never_came_is_given_back_and_not_executed_when_it_comes() {
+    let mut leases = connected();
+    let released = TaskOutcome { lease: lease("a"), result: Some(task_outcome::Result::Released(TaskReleased::default())) };
+    let given_back = Action::Send(WorkRequest { message: Some(Message::Outcome(released)) });
+    assert_eq!(leases.cancel(s(0), cancel("a")), std::slice::from_ref(&given_back));
+    assert_eq!(leases.task(s(1), task("a")), std::slice::from_ref(&given_back), "the push was only late");
+    leases.disconnected();
+    assert_eq!(leases.registered(s(2), LEASE, INTERVAL)[0], given_back, "until somebody has heard it");
+    leases.outcome_ack(&OutcomeAck { lease: lease("a"), accepted: true, reason: String::new() });
+    assert!(leases.is_empty());
+    assert_eq!(leases.task(s(3), task("a")), []);
 }
 
 #[test]

@@ -292,11 +292,15 @@ impl Dispatcher {
     /// An attempt was asked to stop by an applied decision.
     pub fn cancel(&self, name: &LeaseName, reason: &str, grace: Duration) {
         let tables = self.inner.tables.lock();
-        let Some(session) = tables.leases.get(name.uid, &name.attempt).and_then(|lease| lease.session) else { return };
-        let Some(known) = tables.sessions.get(session) else { return };
-        let grace_ms = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
-        let cancel = v1::CancelTask { lease: name.encode(), reason: reason.to_owned(), grace_ms };
-        send(&known.link, Message::Cancel(peer::CancelPushed { session: session.session, cancel: Some(cancel) }));
+        if let Some(session) = tables.leases.get(name.uid, &name.attempt).and_then(|lease| lease.session) {
+            tables.cancel(session, name, reason, grace);
+        }
+    }
+
+    /// The worker at that session does not have the task of an attempt that was asked to stop: it gives it back, and drops a copy that is still on its way.
+    /// The lease is not renewed: a worker that does not answer has lost it when its time is over.
+    pub fn take_back(&self, name: &LeaseName, session: SessionKey, grace: Duration) {
+        self.inner.tables.lock().cancel(session, name, "the attempt was asked to stop before its task arrived", grace);
     }
 
     // --- What the clock brings; see `ticker`.

@@ -61,7 +61,7 @@ fn handle(dispatcher: &Dispatcher, number: u64, link: &LinkSender, message: link
             if report.credit {
                 dispatcher.granted(key(report.session), 1);
             }
-            complete(dispatcher, report, link);
+            complete(dispatcher, key(report.session), report, link);
         }
     }
 }
@@ -132,7 +132,7 @@ fn second_answer(session: u64, heartbeat_id: u64, had_checkpoint: bool, renewed:
     (!acknowledges).then(|| renewed_leases(session, heartbeat_id, encode(renewed), encode(lost)))
 }
 
-fn complete(dispatcher: &Dispatcher, report: peer::ReportOutcome, link: &LinkSender) {
+fn complete(dispatcher: &Dispatcher, key: SessionKey, report: peer::ReportOutcome, link: &LinkSender) {
     let Some(outcome) = report.outcome else { return };
     let session = report.session;
     let lease = outcome.lease.clone();
@@ -146,9 +146,9 @@ fn complete(dispatcher: &Dispatcher, report: peer::ReportOutcome, link: &LinkSen
     let led = dispatcher.shards().get(name.shard).filter(|led| led.has_quorum(dispatcher.times().election_max));
     let Some(led) = led else { return };
     let link = link.clone();
-    let key = name.key.clone();
     let failed_with_output = matches!(&outcome, Outcome::Failed(_));
-    tracing::trace!(run = %key, step = %name.attempt.step, attempt = name.attempt.attempt, failed = failed_with_output, "outcome");
+    tracing::trace!(run = %name.key, step = %name.attempt.step, attempt = name.attempt.attempt, failed = failed_with_output, "outcome");
+    let Some(command) = dispatcher.reported(key, &name, outcome) else { return };
     let shard = led.clone();
     let reply = Reply::new(move |answer| match answer {
         Ok(_) => {
@@ -158,8 +158,7 @@ fn complete(dispatcher: &Dispatcher, report: peer::ReportOutcome, link: &LinkSen
         // No answer: the gateway keeps the outcome and reports it to the next leader.
         Err(Refusal::NotLeader { .. } | Refusal::OutcomeUnknown | Refusal::Broken(_)) => {}
     });
-    let ask = Ask::Command(Command::Complete { attempt: name.attempt, outcome });
-    led.deliver(&key, Request { uid: Some(name.uid), ask, credit: None, reply, permit: None });
+    led.deliver(&name.key, Request { uid: Some(name.uid), ask: Ask::Command(command), credit: None, reply, permit: None });
 }
 
 fn refuse(led: LedShard, link: LinkSender, session: u64, lease: Bytes, reason: String) {

@@ -1,7 +1,8 @@
 //! What links bring: sessions with their room and their leases. See [`super::link`].
 
-use std::sync::atomic::Ordering;
+use std::{sync::atomic::Ordering, time::Duration};
 
+use quorus_engine::{Command, Outcome};
 use quorus_proto::peer::{self, link_response::Message};
 use tokio_util::sync::CancellationToken;
 
@@ -11,6 +12,9 @@ use super::{
     tables::{Link, demand, send},
 };
 use crate::leader::Ask;
+
+/// Why an attempt is given up whose worker has a successor.
+const STARTED_ANEW: &str = "the worker was started anew";
 
 impl Dispatcher {
     /// Registers a link; tells it what this node leads and what waits. The token ends when its gateway has opened another one.
@@ -47,7 +51,11 @@ impl Dispatcher {
         self.inner.tables.lock().remove_link(link);
     }
 
-    /// Registers a session, matches its inventory with the leases of its incarnation, and gives up those of earlier incarnations.
+    /// Registers a session, matches its inventory with the leases of its incarnation, and asks about those of other incarnations.
+    ///
+    /// Which incarnation is the newer one can't be told from here: a gateway may have the stream of one that died, and not know it yet. So nothing is given up
+    /// because a session is there. Its worker is told to stop those attempts, and answers that it does not have them: then it lives, and was started after
+    /// they were granted, so that their own worker is gone. See [`Dispatcher::reported`].
     pub(super) fn session_opened(&self, key: SessionKey, session: Session, held: &[LeaseName], only_shard: u32) {
         let wall = self.inner.clock.now();
         let mut requests = Vec::new();
@@ -61,7 +69,7 @@ impl Dispatcher {
             for lease in known.into_iter().filter(|lease| only_shard == 0 || lease.name.shard == only_shard) {
                 let name = &lease.name;
                 if lease.worker.incarnation != worker.incarnation {
-                    requests.push((name.clone(), Ask::Command(abandon(name, "the worker was started anew"))));
+                    tables.cancel(key, name, STARTED_ANEW, Duration::ZERO);
                 } else if held.contains(name) {
                     tables.leases.renew(name.uid, &name.attempt, key, self.inner.times.lease, wall);
                 } else if lease.session != Some(key) {
@@ -71,6 +79,24 @@ impl Dispatcher {
             }
         }
         self.send_all(requests);
+    }
+
+    /// What an outcome asks of a run; none if nothing can be decided, so that it is to be reported again.
+    ///
+    /// A worker gives back what it was told to stop and does not have. If the attempt is that of another incarnation, this one is its successor: what the other
+    /// one did is in doubt.
+    pub(super) fn reported(&self, key: SessionKey, name: &LeaseName, outcome: Outcome) -> Option<Command> {
+        if matches!(outcome, Outcome::Released(_)) {
+            let tables = self.inner.tables.lock();
+            if let Some(lease) = tables.leases.get(name.uid, &name.attempt) {
+                // Its worker has another session by now, and repeats there what was not acknowledged.
+                let reporter = tables.sessions.get(key)?;
+                if reporter.worker != lease.worker {
+                    return Some(abandon(name, STARTED_ANEW));
+                }
+            }
+        }
+        Some(Command::Complete { attempt: name.attempt.clone(), outcome })
     }
 
     /// A worker's stream closed at a gateway that lives.
@@ -116,8 +142,9 @@ impl Dispatcher {
 
 #[cfg(test)]
 mod tests {
-    use std::{sync::Arc, time::Duration};
+    use std::sync::Arc;
 
+    use quorus_engine::{AttemptRef, RunUid, Timestamp, Token, WorkerId};
     use quorus_proto::peer::{LinkHello, LinkRequest, LinkResponse, SessionOpened, link_request};
     use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
     use tokio_stream::wrappers::UnboundedReceiverStream;
@@ -125,8 +152,8 @@ mod tests {
     use super::*;
     use crate::{
         clock::SystemClock,
-        dispatch::{Line, Times, serve_link},
-        leader::LedShards,
+        dispatch::{Entry, Line, Times, serve_link},
+        leader::{LedShards, RunKey},
     };
 
     fn dispatcher() -> Dispatcher {
@@ -180,5 +207,49 @@ mod tests {
         let credits: Vec<u64> = std::iter::from_fn(|| dispatcher.take(&Line::plain("q"))).map(|credit| credit.session.link).collect();
         assert_eq!(credits, [1, 2], "the room that the first link told of is gone with it");
         assert!(responses.recv().await.is_none(), "a gateway that still listens there finds out");
+    }
+
+    fn name(step: &str) -> LeaseName {
+        let attempt = AttemptRef { step: step.into(), attempt: 1, token: Token(2) };
+        LeaseName { shard: 1, key: RunKey::new("default", "r"), uid: RunUid(1), attempt }
+    }
+
+    fn lease(dispatcher: &Dispatcher, step: &str, incarnation: &str) {
+        let worker = WorkerId { name: "w".into(), incarnation: incarnation.into() };
+        let entry = Entry::new(name(step), worker, dispatcher.inner.times.lease, None, None);
+        dispatcher.inner.tables.lock().leases.insert(entry, Timestamp(0));
+    }
+
+    /// Found by the simulation: a gateway still had the stream of a worker that had died, and told a new leader of it. The leader took that worker for the
+    /// successor of the one that was started in its place, and gave up what that one was executing.
+    #[tokio::test]
+    async fn a_session_of_another_incarnation_gives_nothing_up_before_its_worker_has_answered() {
+        let dispatcher = dispatcher();
+        lease(&dispatcher, "s", "another");
+        let (_requests, mut responses) = link(&dispatcher, 2);
+        links(&dispatcher).await;
+        let asked: Vec<_> = std::iter::from_fn(|| responses.try_recv().ok()).filter_map(|response| response.message).collect();
+        let [Message::Cancel(peer::CancelPushed { session: 1, cancel: Some(cancel) })] = &asked[..] else { panic!("{asked:?}") };
+        assert_eq!(LeaseName::decode(&cancel.lease), Some(name("s")));
+        let tables = dispatcher.inner.tables.lock();
+        assert_eq!(tables.leases.get(RunUid(1), &name("s").attempt).unwrap().session, None, "its lease is not moved there either");
+    }
+
+    #[tokio::test]
+    async fn what_another_incarnation_gives_back_is_given_up_and_what_its_own_does_is_released() {
+        let dispatcher = dispatcher();
+        lease(&dispatcher, "of-another", "another");
+        lease(&dispatcher, "own", "i");
+        let (_requests, _responses) = link(&dispatcher, 2);
+        links(&dispatcher).await;
+        let here = SessionKey { link: 0, session: 1 };
+        let released = || Outcome::Released(None);
+        assert_eq!(dispatcher.reported(here, &name("of-another"), released()), Some(abandon(&name("of-another"), STARTED_ANEW)));
+        let complete = |step, outcome| Some(Command::Complete { attempt: name(step).attempt, outcome });
+        assert_eq!(dispatcher.reported(here, &name("own"), released()), complete("own", released()));
+        let gone = SessionKey { link: 0, session: 9 };
+        assert_eq!(dispatcher.reported(gone, &name("of-another"), released()), None, "nobody knows whose word it is");
+        assert_eq!(dispatcher.reported(gone, &name("unknown"), released()), complete("unknown", released()), "the run's history tells");
+        assert_eq!(dispatcher.reported(gone, &name("own"), Outcome::Succeeded(None)), complete("own", Outcome::Succeeded(None)));
     }
 }

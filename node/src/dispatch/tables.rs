@@ -9,7 +9,7 @@ use quorus_proto::{
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{Entry, Leases, Line, LinkSender, SessionKey, Sessions, Waiting, WaitingTask, permits::Permits};
+use super::{Entry, LeaseName, Leases, Line, LinkSender, SessionKey, Sessions, Waiting, WaitingTask, permits::Permits};
 use crate::{limits::LimitRules, observe::names, system::FlowState};
 
 #[derive(Default)]
@@ -76,9 +76,16 @@ impl Tables {
 
     /// Tells the worker of a lease that is over to stop at once.
     pub(super) fn tell_to_stop(&self, lease: &Entry, reason: &str) {
-        let Some(session) = lease.session else { return };
+        if let Some(session) = lease.session {
+            self.cancel(session, &lease.name, reason, Duration::ZERO);
+        }
+    }
+
+    /// Tells a session to stop an attempt, or to give it back if its worker does not have it.
+    pub(super) fn cancel(&self, session: SessionKey, name: &LeaseName, reason: &str, grace: Duration) {
         let Some(known) = self.sessions.get(session) else { return };
-        let cancel = v1::CancelTask { lease: lease.name.encode(), reason: reason.to_owned(), grace_ms: 0 };
+        let grace_ms = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
+        let cancel = v1::CancelTask { lease: name.encode(), reason: reason.to_owned(), grace_ms };
         send(&known.link, Message::Cancel(peer::CancelPushed { session: session.session, cancel: Some(cancel) }));
     }
 

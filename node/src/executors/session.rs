@@ -163,6 +163,7 @@ impl Desk {
             Message::Cancel(cancel) => {
                 let until = Instant::now() + Duration::from_millis(cancel.grace_ms);
                 self.stop(&cancel.lease, Stop::Cancelled { until });
+                self.give_back_unknown(cancel.lease);
             }
             Message::Drain(_) => self.drain(),
             Message::Registered(_) => {}
@@ -283,17 +284,30 @@ impl Desk {
         }
     }
 
+    /// What is to stop and was never here is given back, and a copy of its task that comes later is dropped. The gateway repeats that until it is acknowledged.
+    fn give_back_unknown(&mut self, lease: Bytes) {
+        if self.held.contains_key(&lease) || self.over.contains(&lease) {
+            return;
+        }
+        self.remember(lease.clone());
+        let result = Some(v1::task_outcome::Result::Released(v1::TaskReleased::default()));
+        self.outbox.push(Message::Outcome(v1::TaskOutcome { lease, result }));
+    }
+
     fn lose(&mut self, lease: &Bytes) {
         self.stop(lease, Stop::LeaseLost);
         self.forget(lease);
     }
 
     fn forget(&mut self, lease: &Bytes) {
-        if self.held.remove(lease).is_none() {
-            return;
+        if self.held.remove(lease).is_some() {
+            self.remember(lease.clone());
         }
+    }
+
+    fn remember(&mut self, lease: Bytes) {
         if self.over.insert(lease.clone()) {
-            self.over_in_order.push_back(lease.clone());
+            self.over_in_order.push_back(lease);
         }
         if self.over_in_order.len() > OVER_MAX
             && let Some(oldest) = self.over_in_order.pop_front()

@@ -128,11 +128,13 @@ impl Effects<'_> {
         }
     }
 
-    /// Pushes the task of a lease again, if it is still this lease.
+    /// Pushes the task of a lease again, if it is still this lease. An attempt that was asked to stop must not begin: its task is taken back.
     pub(super) fn redeliver(&self, step: &StepId, token: Token, session: SessionKey) {
         let Some(name) = self.lease_name(step).filter(|name| name.attempt.token == token) else { return };
         let Some(state) = self.run.step(step) else { return };
-        if let Some(task) = task::task(self.run.plan(), self.run.info(), state, &name) {
+        if state.cancel_deadline.is_some() {
+            self.dispatcher.take_back(&name, session, self.cancel_grace);
+        } else if let Some(task) = task::task(self.run.plan(), self.run.info(), state, &name) {
             self.dispatcher.redeliver(&name, session, task);
         }
     }
@@ -250,5 +252,90 @@ fn run_status(status: RunStatus) -> &'static str {
         RunStatus::Queued => "queued",
         RunStatus::Compensating => "compensating",
         RunStatus::NeedsAttention => "needs_attention",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use quorus_engine::{Definition, Kind, Millis, RunInfo, StepDefinition, TaskDefinition, WorkerId, plan};
+    use quorus_proto::peer::{LinkRequest, SessionOpened, link_request, link_response::Message};
+    use ractor::{Actor, ActorProcessingErr};
+    use tokio::sync::mpsc::unbounded_channel;
+    use tokio_stream::wrappers::UnboundedReceiverStream;
+
+    use super::*;
+    use crate::{
+        clock::SystemClock,
+        dispatch::{Times, serve_link},
+        leader::LedShards,
+    };
+
+    struct NoTimers;
+
+    impl Actor for NoTimers {
+        type Msg = TimerMessage;
+        type State = ();
+        type Arguments = ();
+
+        async fn pre_start(&self, _myself: ActorRef<TimerMessage>, (): ()) -> Result<(), ActorProcessingErr> {
+            Ok(())
+        }
+    }
+
+    fn apply(run: &mut Run, kind: EventKind) {
+        run.apply(&Event { time: Timestamp(1), kind });
+    }
+
+    /// Found by the simulation: a run was cancelled while the push of its task was lost, and the next leader delivered the task again. The worker began it
+    /// twelve seconds after the cancel was acknowledged.
+    #[tokio::test]
+    async fn the_task_of_an_attempt_that_was_asked_to_stop_is_taken_back_instead_of_delivered_again() {
+        let second = Duration::from_secs(1);
+        let dispatcher = Dispatcher::new(Times::new(30 * second, second, second), Arc::new(SystemClock), LedShards::default());
+        let (requests, from_gateway) = unbounded_channel();
+        let (to_gateway, mut responses) = unbounded_channel();
+        tokio::spawn(serve_link(dispatcher.clone(), UnboundedReceiverStream::new(from_gateway), to_gateway));
+        let opened = SessionOpened { session: 1, worker: "w".into(), incarnation: "i".into(), ..SessionOpened::default() };
+        requests.send(LinkRequest { message: Some(link_request::Message::SessionOpened(opened)) }).unwrap();
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+
+        let step = StepId::from("s");
+        let task = Kind::Task(TaskDefinition { task_type: "t".into(), ..TaskDefinition::default() });
+        let definition = StepDefinition { id: step.to_string(), kind: Some(task), ..StepDefinition::default() };
+        let plan = plan(&Definition { name: "w".into(), steps: vec![definition], ..Definition::default() }).unwrap();
+        let info = RunInfo { uid: RunUid(1), ..RunInfo::default() };
+        let mut run = Run::new(info.clone(), Arc::new(plan));
+        apply(&mut run, EventKind::RunStarted(Box::new(info)));
+        let leased = EventKind::StepLeased {
+            step: step.clone(),
+            attempt: 1,
+            token: Token(2),
+            worker: WorkerId { name: "w".into(), incarnation: "i".into() },
+            queue: "default".into(),
+            priority: 3,
+            lease: Millis(40_000),
+            input: None,
+            step_deadline: None,
+            attempt_deadline: None,
+        };
+        apply(&mut run, leased);
+        apply(&mut run, EventKind::StepCancelRequested { step: step.clone(), deadline: Timestamp(9), reason: "cancelled".into() });
+
+        let (timers, _) = Actor::spawn(None, NoTimers, ()).await.unwrap();
+        let key = RunKey::new("default", "r");
+        let effects =
+            Effects { shard: 1, term: 1, key: &key, run: &run, dispatcher: &dispatcher, timers: &timers, cancel_grace: 10 * second };
+        effects.redeliver(&step, Token(2), SessionKey { link: 0, session: 1 });
+        let told = responses.try_recv().ok().and_then(|response| response.message);
+        let Some(Message::Cancel(cancel)) = &told else { panic!("{told:?}") };
+        let attempt = AttemptRef { step: step.clone(), attempt: 1, token: Token(2) };
+        let name = LeaseName { shard: 1, key: key.clone(), uid: RunUid(1), attempt };
+        assert_eq!(LeaseName::decode(&cancel.cancel.clone().unwrap().lease), Some(name));
+        assert!(responses.try_recv().is_err(), "and nothing is pushed");
+        timers.stop(None);
     }
 }

@@ -135,3 +135,16 @@ async fn a_drained_worker_gives_back_what_it_holds_and_takes_nothing() {
     world.desk.receive(work_response::Message::OutcomeAck(v1::OutcomeAck { lease: lease.clone(), accepted: true, ..Default::default() }));
     assert!(world.desk.is_done());
 }
+
+#[tokio::test]
+async fn what_is_to_stop_and_never_came_is_given_back_once_and_its_task_is_dropped() {
+    let mut world = endless();
+    let cancel = v1::CancelTask { lease: world.task.lease.clone(), ..Default::default() };
+    world.desk.receive(work_response::Message::Cancel(cancel.clone()));
+    let said = world.desk.take_outbox();
+    let [Message::Outcome(v1::TaskOutcome { lease, result: Some(Ending::Released(_)) })] = &said[..] else { panic!("{said:?}") };
+    assert_eq!(*lease, world.task.lease);
+    world.desk.receive(work_response::Message::Cancel(cancel));
+    world.start();
+    assert!(world.desk.held.is_empty() && world.desk.take_outbox().is_empty());
+}
