@@ -170,20 +170,9 @@ impl<'e> Joined<'e> {
         lines.map(testimony::fault).collect()
     }
 
-    /// When the last fault was over that was in force at some time between; `from_us` if there was none.
-    pub(super) fn calm_since(&self, from_us: i64, to_us: i64) -> i64 {
-        let within = self.windows.iter().filter(|window| window.from_us <= to_us && from_us <= window.to_us);
-        within.map(|window| window.to_us.min(to_us)).fold(from_us, i64::max)
-    }
-
     /// The `lease` that the cluster was configured with.
     pub(super) fn lease_us(&self) -> i64 {
         i64::try_from(self.evidence.setup.lease_ms).unwrap_or(i64::MAX / 2000) * 1000
-    }
-
-    /// How long a lease lives that is granted or renewed: a third longer, so that it outlives an outage of `lease` (ADR 0018).
-    pub(super) fn granted_us(&self) -> i64 {
-        self.lease_us() / 3 * 4
     }
 }
 
