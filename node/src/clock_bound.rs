@@ -1,8 +1,7 @@
 //! Keeps this node's clock honest: a node whose clock is too far from the majority's must not lead, since it would record wrong times and fire timers early.
 //!
-//! Two parts. [`SteadyClock`] is what the node reads: it goes on from the last good time by the monotonic clock, so that a jump of the machine's clock is not
-//! seen at once. [`ClockBound`] compares the machine's clock with the other nodes' (asked once a second, see [`crate::liveness`]) and adopts a jump only once
-//! a majority agrees with it. Until then, and as long as a majority says that this node is off, the node is *outside*: it kills the actors of its shards,
+//! The node reads a [`SteadyClock`], in which a jump of the machine's clock is not seen. [`ClockBound`] compares the machine's clock with the other nodes'
+//! (asked once a second, see [`crate::liveness`]) and adopts a jump only once a majority agrees with it. Until then, and as long as a majority says that this node is off, the node is *outside*: it kills the actors of its shards,
 //! gives its leaderships away and tells why.
 //!
 //! A node that has just started knows of no good time before: its machine's clock may have been set while it was down. So it is outside, too, until a
@@ -24,7 +23,14 @@ use ractor::ActorRef;
 use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-use crate::{balance, clock::Clock, liveness::Liveness, observe::Readiness, supervisor::NodeMessage};
+use crate::{
+    balance,
+    clock::Clock,
+    liveness::Liveness,
+    observe::Readiness,
+    steady_clock::{SteadyClock, since},
+    supervisor::NodeMessage,
+};
 
 /// How often the machine's clock is compared with the steady one.
 pub const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -32,40 +38,6 @@ pub const LOOK_EVERY: Duration = Duration::from_millis(50);
 const GIVE_AWAY_EVERY: Duration = Duration::from_millis(500);
 /// What another node said counts for so long.
 const FRESH_FOR: Duration = Duration::from_secs(5);
-
-/// Time that does not jump by more than the bound before the jump is found to be right.
-pub struct SteadyClock {
-    machine: Arc<dyn Clock>,
-    base: Mutex<(Timestamp, Instant)>,
-}
-
-impl SteadyClock {
-    /// Starts from the machine's clock.
-    pub fn new(machine: Arc<dyn Clock>) -> Self {
-        let base = Mutex::new((machine.now(), Instant::now()));
-        Self { machine, base }
-    }
-
-    /// The machine's clock as it is.
-    pub fn machine_now(&self) -> Timestamp {
-        self.machine.now()
-    }
-
-    fn adopt(&self, now: Timestamp) {
-        *self.base.lock() = (now, Instant::now());
-    }
-}
-
-impl Clock for SteadyClock {
-    fn now(&self) -> Timestamp {
-        let (wall, at) = *self.base.lock();
-        since(wall, at)
-    }
-
-    fn unique(&self) -> u128 {
-        self.machine.unique()
-    }
-}
 
 /// By how much another node's clock is ahead of this one's, in milliseconds: at least and at most.
 #[derive(Clone, Copy, Debug)]
@@ -227,11 +199,6 @@ impl ClockBound {
             news
         });
     }
-}
-
-/// What a clock should say now that said `wall` then.
-fn since(wall: Timestamp, at: Instant) -> Timestamp {
-    Timestamp(wall.0.saturating_add(i64::try_from(at.elapsed().as_millis()).unwrap_or(i64::MAX)))
 }
 
 /// Keeps looking until `stop`. While the node is outside, its shards' actors are gone, its leaderships go to others, and it is not ready.

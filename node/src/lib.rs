@@ -32,6 +32,7 @@ pub mod routing;
 pub mod schedules;
 mod serve;
 pub mod server;
+pub mod steady_clock;
 pub mod store;
 pub mod supervisor;
 pub mod system;

@@ -86,7 +86,7 @@ pub mod reason {
     pub const OVERLOADED: &str = "OVERLOADED";
     /// The shard has no leader that this node can reach. Nothing was done.
     pub const NO_LEADER: &str = "NO_LEADER";
-    /// The leadership changed in the middle. It may have been done.
+    /// The leader was lost or silent in the middle. It may have been done.
     pub const OUTCOME_UNKNOWN: &str = "OUTCOME_UNKNOWN";
     /// The node is about to stop. Nothing was done.
     pub const DRAINING: &str = "DRAINING";
@@ -153,7 +153,8 @@ pub fn no_leader(group: u32) -> Status {
 
 /// It may have been done.
 pub fn outcome_unknown() -> Status {
-    let message = "the shard's leadership changed in the middle, so it may have been done or not; ask again with the same request id";
+    let message =
+        "the shard's leader was lost or silent in the middle, so it may have been done or not; ask again with the same request id";
     retry_later(Code::Unavailable, reason::OUTCOME_UNKNOWN, message, Duration::from_millis(200))
 }
 
