@@ -6,8 +6,9 @@
 //! - reads are not refused for want of room;
 //! - of the starts invoked after `u + `[`RECOVERY_US`] none is refused for want of room, and if there are any while no other fault is in force, nor was
 //!   shortly before, one was done;
-//! - if `b` starts may be under way at once (the setup says so): at no time more than [`BOUND_TIMES`]` * b` starts that were done had been invoked and not
-//!   yet answered. Callers see a start for longer than a node holds it, and the room of one that was answered is another's; hence the factor.
+//! - if `b` starts may be under way at once (the setup says so): at no time more than [`BOUND_TIMES`]` * b` starts that were done, and sent once, had been
+//!   invoked and not yet answered. Callers see a start for longer than a node holds it, and the room of one that was answered is another's; hence the
+//!   factor. One that its client sent again waited at the client while it was refused, and how many clients wait for a cluster is not its own doing.
 //!
 //! Sources: operations, faults, setup. Limits: faults of overload are those whose kind says `overload`, `burst` or `flood`; that what was accepted went on is
 //! I1 and I6. Without a start after the recovery nothing is said about it, which coverage can demand; nor is anything about a bound that is not known.
@@ -88,7 +89,9 @@ fn bounded(joined: &Joined<'_>, findings: &mut Findings) {
     if bound == 0 {
         return;
     }
-    let done: Vec<&Operation> = joined.starts().map(|start| start.operation).filter(|operation| operation.answer().is_some()).collect();
+    let was_sent_once = |operation: &&Operation| matches!(operation.call, Call::Start { retried: false, .. });
+    let done: Vec<&Operation> =
+        joined.starts().map(|start| start.operation).filter(was_sent_once).filter(|operation| operation.answer().is_some()).collect();
     // Ends before begins: who was answered at a moment is not under way any more.
     let mut moments: Vec<(i64, bool, usize)> = Vec::new();
     for (position, operation) in done.iter().enumerate() {
@@ -112,7 +115,7 @@ fn bounded(joined: &Joined<'_>, findings: &mut Findings) {
 mod tests {
     use crate::check::testing::{Scene, assert_only, result};
     use crate::check::verdict::Verdict;
-    use crate::record::{Ending, Evidence};
+    use crate::record::{Call, Ending, Evidence};
 
     /// A start during overload that is refused with `reason`, and one that is started `later_ms` after it.
     fn with(reason: &str, later_ms: u64, later: Option<&str>) -> Evidence {
@@ -168,6 +171,11 @@ mod tests {
         };
         assert_only(&crowd(12), &[]);
         assert_only(&crowd(13), &["I17"]);
+        let mut patient = crowd(13);
+        if let Call::Start { retried, .. } = &mut patient.operations[0].call {
+            *retried = true;
+        }
+        assert_only(&patient, &[]);
         let mut unknown = crowd(13);
         unknown.setup.starts_at_once = 0;
         assert_only(&unknown, &[]);

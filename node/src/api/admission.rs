@@ -14,10 +14,14 @@ use super::errors;
 /// Exports of replicas at a time: each reads a whole shard, and holds a view of the disk for as long as its reader takes.
 const EXPORTS: usize = 2;
 
+/// So many times as many changes may wait as are carried out at a time: a wait lasts longer, and costs less.
+const WAITING_TIMES: usize = 4;
+
 /// The pools.
 #[derive(Clone)]
 pub struct Admission {
     changes: Arc<Semaphore>,
+    waiting: Arc<Semaphore>,
     reads: Arc<Semaphore>,
     watches: Arc<Semaphore>,
     workers: Arc<Semaphore>,
@@ -28,12 +32,18 @@ impl Admission {
     /// Pools with room for so many changes of clients, reads, watch streams and workers at a time.
     pub fn new(changes: usize, reads: usize, watches: usize, workers: usize) -> Self {
         let pool = |room| Arc::new(Semaphore::new(room));
-        Self { changes: pool(changes), reads: pool(reads), watches: pool(watches), workers: pool(workers), exports: pool(EXPORTS) }
+        let waiting = pool(changes.saturating_mul(WAITING_TIMES).min(Semaphore::MAX_PERMITS));
+        Self { changes: pool(changes), waiting, reads: pool(reads), watches: pool(watches), workers: pool(workers), exports: pool(EXPORTS) }
     }
 
     /// Room for a start, cancel, terminate or a change of definitions.
     pub fn change(&self) -> Result<OwnedSemaphorePermit, Status> {
         take(&self.changes, "requests")
+    }
+
+    /// Room for a change that this node can't carry out, or not yet: it waits for a leader, for the answer of another node, or for a definition.
+    pub fn waiting(&self) -> Result<OwnedSemaphorePermit, Status> {
+        take(&self.waiting, "requests that wait")
     }
 
     /// Room for a read.
@@ -75,6 +85,9 @@ mod tests {
         let refused = admission.change().unwrap_err();
         assert_eq!(refused.code(), tonic::Code::ResourceExhausted);
         assert!(admission.read().is_ok());
+        let waiting: Vec<_> = (0..WAITING_TIMES).map(|_| admission.waiting().unwrap()).collect();
+        assert!(admission.waiting().is_err());
+        drop(waiting);
         drop(held);
         assert!(admission.change().is_ok());
     }

@@ -108,6 +108,7 @@ pub(super) async fn change<M: RunChange>(
     let command = command(&message)?;
     let (shard, group) = context.shard_of(&namespace, &run_id)?;
     let Some(group) = group else {
+        let _place = context.admission.waiting()?;
         let channel = run_service::holder(context, shard, &journey)?;
         return M::call(channel, journey.relay(message)).await;
     };
@@ -119,7 +120,7 @@ pub(super) async fn change<M: RunChange>(
         Some(here(context, shard, &namespace, &run_id, ask).await?.map(M::answer))
     };
     let there = |channel| async { Ok(M::call(channel, journey.onward(message.clone())).await?.into_inner()) };
-    forward::by_leader(&journey, &group, context.node_id, &context.peers, true, here, there).await.map(Response::new)
+    forward::by_leader(context.way(&group), &journey, true, here, there).await.map(Response::new)
 }
 
 /// Carries out a change, if this node leads the shard; the run as it is then.

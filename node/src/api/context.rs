@@ -7,7 +7,7 @@ use quorus_proto::v1;
 use quorus_raft::{Group, GroupId, Host, NodeId, Peers, disk::Disk};
 use tonic::Status;
 
-use super::{Admission, SystemPort, errors, schemas, steps, to_proto};
+use super::{Admission, SystemPort, errors, forward::Way, schemas, steps, to_proto};
 use crate::{
     changes::Changes,
     clock::Clock,
@@ -80,6 +80,16 @@ impl ApiContext {
         let placement = cluster.placements.get(&shard)?;
         let nodes = || placement.replicas.values().map(|replica| replica.node);
         nodes().find(|node| self.liveness.seen(*node).is_some()).or_else(|| nodes().next())
+    }
+
+    /// The way of a change to the leader of its group. It takes room when it has to wait.
+    pub(crate) fn way<'a>(&'a self, group: &'a Group) -> Way<'a> {
+        Way { group, me: self.node_id, peers: &self.peers, room: Some(&self.admission) }
+    }
+
+    /// The same for a request that holds room already.
+    pub(crate) fn way_with_room<'a>(&'a self, group: &'a Group) -> Way<'a> {
+        Way { room: None, ..self.way(group) }
     }
 
     /// The state of a shard.

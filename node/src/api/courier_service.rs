@@ -48,8 +48,8 @@ macro_rules! by_leader {
             Some($here($self, led, RunKey::new(&namespace, &run_id), message.clone()).await)
         };
         let there = |channel| async { Ok(client(channel).$method(journey.onward(message.clone())).await?.into_inner()) };
-        let (me, peers) = ($self.context.node_id, &$self.context.peers);
-        forward::by_leader(&journey, &group, me, peers, true, here, there).await.map(Response::new)
+        // The node that delivers has so many under way at most.
+        forward::by_leader($self.context.way_with_room(&group), &journey, true, here, there).await.map(Response::new)
     }};
 }
 

@@ -2,18 +2,23 @@
 //!
 //! The node that the client spoke to keeps asking until its deadline, through elections and broken connections; the node in the middle answers
 //! at once. A request is sent again only if it was not carried out, or if carrying it out twice is the same as once.
+//!
+//! Invariant: whoever waits holds room for it, so an outage of any length gathers a bounded number of requests, and the others are told at once.
 
 use std::{future::Future, time::Duration};
 
 use quorus_raft::{Group, NodeId, Peers};
-use tokio::time::Instant;
+use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 use tonic::{
     Code, Request, Status,
     metadata::{MetadataMap, MetadataValue},
     transport::Channel,
 };
 
-use super::errors::{self, reason};
+use super::{
+    Admission,
+    errors::{self, reason},
+};
 
 /// Says that a request came by another node, which takes this one for the leader.
 const FORWARDED: &str = "quorus-forwarded";
@@ -80,18 +85,44 @@ impl Journey {
     }
 }
 
+/// What a request needs to get to the leader of its group.
+pub(crate) struct Way<'a> {
+    /// The group.
+    pub(crate) group: &'a Group,
+    /// This node.
+    pub(crate) me: NodeId,
+    /// The ways to the others.
+    pub(crate) peers: &'a Peers,
+    /// Where it takes room as soon as it has to wait; none for a request that holds some already.
+    pub(crate) room: Option<&'a Admission>,
+}
+
+impl Way<'_> {
+    /// Takes room for a wait. Who finds none is told what it would have waited for.
+    fn place(&self, journey: &Journey, leader: Option<NodeId>) -> Result<Option<OwnedSemaphorePermit>, Status> {
+        match self.room {
+            // The node that sent it holds room for it.
+            Some(_) if journey.forwarded => Ok(None),
+            Some(room) => match room.waiting() {
+                Ok(place) => Ok(Some(place)),
+                Err(full) => Err(if leader.is_some() { full } else { errors::no_leader(self.group.id()) }),
+            },
+            None => Ok(None),
+        }
+    }
+}
+
 /// Has a request answered by the leader of a group.
 ///
 /// `here` answers it on this node, and `None` from it means that this node does not lead; `there` sends it to the node on the channel.
 /// `idempotent` says that carrying it out twice is the same as once.
 ///
 /// # Errors
-/// What the leader says; NO_LEADER if none could be found before the deadline.
+/// What the leader says; NO_LEADER if none could be found before the deadline, or if too many wait for one; OVERLOADED if too many wait for the
+/// answers of other nodes.
 pub(crate) async fn by_leader<T, Here, There>(
+    way: Way<'_>,
     journey: &Journey,
-    group: &Group,
-    me: NodeId,
-    peers: &Peers,
     idempotent: bool,
     here: impl Fn() -> Here,
     there: impl Fn(Channel) -> There,
@@ -100,19 +131,23 @@ where
     Here: Future<Output = Option<Result<T, Status>>>,
     There: Future<Output = Result<T, Status>>,
 {
-    let mut leadership = group.leadership();
+    let mut leadership = way.group.leadership();
     let give_up = if journey.forwarded { journey.deadline.min(Instant::now() + OPENS_WITHIN) } else { journey.deadline };
     let mut doubt = Doubt::default();
+    let mut place = None;
     loop {
         let leader = leadership.borrow_and_update().leader;
         let Ok(answered) = tokio::time::timeout_at(journey.deadline, here()).await else {
             // It waits for a majority that may come back: whether it will be carried out is open.
             return Err(errors::outcome_unknown());
         };
+        if answered.is_none() && place.is_none() {
+            place = way.place(journey, leader).map_err(|status| doubt.hear(status))?;
+        }
         let answer = match answered {
             Some(answer) => answer,
             None => match leader {
-                Some(node) if node != me && !journey.forwarded => match peers.channel(node) {
+                Some(node) if node != way.me && !journey.forwarded => match way.peers.channel(node) {
                     Ok(channel) => match tokio::time::timeout_at(journey.deadline, there(channel)).await {
                         Ok(answer) => answer,
                         // It was sent, and nobody said what became of it.
@@ -120,7 +155,7 @@ where
                     },
                     Err(error) => return Err(errors::internal(&error)),
                 },
-                _ => Err(errors::no_leader(group.id())),
+                _ => Err(errors::no_leader(way.group.id())),
             },
         };
         match answer {
@@ -128,6 +163,9 @@ where
                 let status = doubt.hear(status);
                 if Instant::now() + ASK_AGAIN >= give_up {
                     return Err(status);
+                }
+                if place.is_none() {
+                    place = way.place(journey, leader).map_err(|status| doubt.hear(status))?;
                 }
                 // Whichever comes first: somebody leads, or a moment passed.
                 tokio::time::timeout(ASK_AGAIN, leadership.changed()).await.ok();

@@ -70,6 +70,7 @@ impl IndexService for RunIndex {
         checked(&mut message.namespace, &message.run_id)?;
         let (shard, group) = self.context.shard_of(&message.namespace, &message.run_id)?;
         let Some(group) = group else {
+            let _place = self.context.admission.waiting()?;
             let channel = run_service::holder(&self.context, shard, &journey)?;
             return client(channel).purge_run(journey.relay(message)).await;
         };
@@ -79,7 +80,7 @@ impl IndexService for RunIndex {
         };
         let there = |channel| async { Ok(client(channel).purge_run(journey.onward(message.clone())).await?.into_inner()) };
         // One that is repeated finds nothing to remove, so the caller must know that its outcome was unknown.
-        forward::by_leader(&journey, &group, self.context.node_id, &self.context.peers, false, here, there).await.map(Response::new)
+        forward::by_leader(self.context.way(&group), &journey, false, here, there).await.map(Response::new)
     }
 
     async fn list_dead_letters(
@@ -100,6 +101,7 @@ impl IndexService for RunIndex {
         checked(&mut message.namespace, &message.run_id)?;
         let (shard, group) = self.context.shard_of(&message.namespace, &message.run_id)?;
         let Some(group) = group else {
+            let _place = self.context.admission.waiting()?;
             let channel = run_service::holder(&self.context, shard, &journey)?;
             return client(channel).discard_dead_letter(journey.relay(message)).await;
         };
@@ -108,7 +110,7 @@ impl IndexService for RunIndex {
             Some(dead_letter::discard(&self.context, &led, &message).await.map(|()| v1::DiscardDeadLetterResponse {}))
         };
         let there = |channel| async { Ok(client(channel).discard_dead_letter(journey.onward(message.clone())).await?.into_inner()) };
-        forward::by_leader(&journey, &group, self.context.node_id, &self.context.peers, false, here, there).await.map(Response::new)
+        forward::by_leader(self.context.way(&group), &journey, false, here, there).await.map(Response::new)
     }
 }
 

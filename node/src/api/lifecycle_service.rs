@@ -179,7 +179,7 @@ impl LifecycleService for Lifecycle {
             })
         };
         let there = |channel| async { Ok(change::lifecycle(channel).explain_run(journey.onward(message.clone())).await?.into_inner()) };
-        forward::by_leader(&journey, &group, self.context.node_id, &self.context.peers, true, here, there).await.map(Response::new)
+        forward::by_leader(self.context.way_with_room(&group), &journey, true, here, there).await.map(Response::new)
     }
 }
 

@@ -31,12 +31,13 @@ impl RunService for Runs {
         start::complete(&mut message, &journey)?;
         let (shard, group) = self.context.shard_of(&message.namespace, &message.run_id)?;
         let Some(group) = group else {
+            let _place = self.context.admission.waiting()?;
             let channel = holder(&self.context, shard, &journey)?;
             return client(channel).start_run(journey.relay(message)).await;
         };
         let here = || self.start_here(shard, &message);
         let there = |channel| async { Ok(client(channel).start_run(journey.onward(message.clone())).await?.into_inner()) };
-        forward::by_leader(&journey, &group, self.context.node_id, &self.context.peers, true, here, there).await.map(Response::new)
+        forward::by_leader(self.context.way(&group), &journey, true, here, there).await.map(Response::new)
     }
 
     async fn get_run(&self, request: Request<v1::GetRunRequest>) -> Result<Response<v1::GetRunResponse>, Status> {

@@ -47,7 +47,7 @@ macro_rules! by_leader {
         let group = $self.context.system_group()?;
         let here = || async { $here(&group).await };
         let there = |channel| async { Ok(client(channel).$method($journey.onward($message.clone())).await?.into_inner()) };
-        forward::by_leader(&$journey, &group, $self.context.node_id, &$self.context.peers, true, here, there).await.map(Response::new)
+        forward::by_leader($self.context.way_with_room(&group), &$journey, true, here, there).await.map(Response::new)
     }};
 }
 
@@ -127,7 +127,7 @@ impl ScheduleService for Schedules {
         };
         let there = |channel| async { Ok(client(channel).delete_schedule(journey.onward(message.clone())).await?.into_inner()) };
         // A deletion that is repeated finds nothing to delete, so the caller must know that its outcome was unknown.
-        forward::by_leader(&journey, &group, self.context.node_id, &self.context.peers, false, here, there).await.map(Response::new)
+        forward::by_leader(self.context.way_with_room(&group), &journey, false, here, there).await.map(Response::new)
     }
 
     async fn pause_schedule(&self, request: Request<v1::PauseScheduleRequest>) -> Result<Response<v1::PauseScheduleResponse>, Status> {

@@ -35,6 +35,7 @@ pub(super) async fn signal_with_start(
     let command = lifecycle_service::signal(&message.name, &message.signal_id, message.payload.clone(), run.principal.clone())?;
     let (shard, group) = context.shard_of(&run.namespace, &run.run_id)?;
     let Some(group) = group else {
+        let _place = context.admission.waiting()?;
         let channel = run_service::holder(context, shard, &journey)?;
         return change::lifecycle(channel).signal_with_start_run(journey.relay(message)).await;
     };
@@ -48,7 +49,9 @@ pub(super) async fn signal_with_start(
             Err(status) => return Some(Err(status)),
         };
         let key = RunKey::new(&run.namespace, &run.run_id);
-        Some(match change::ask(&led, &key, Ask::Command(command.clone()), None).await {
+        // No room for the second half: the first one was carried out, so this is no refusal.
+        let Ok(permit) = context.admission.change() else { return Some(Err(errors::outcome_unknown())) };
+        Some(match change::ask(&led, &key, Ask::Command(command.clone()), Some(permit)).await {
             Ok(_) => context
                 .read_run(shard, &run.namespace, &run.run_id)
                 .map(|run| v1::SignalWithStartRunResponse { run, existing: started.existing }),
@@ -57,7 +60,7 @@ pub(super) async fn signal_with_start(
     };
     let there =
         |channel| async { Ok(change::lifecycle(channel).signal_with_start_run(journey.onward(message.clone())).await?.into_inner()) };
-    forward::by_leader(&journey, &group, context.node_id, &context.peers, true, here, there).await.map(Response::new)
+    forward::by_leader(context.way(&group), &journey, true, here, there).await.map(Response::new)
 }
 
 /// Checks the payload before anything is started: against the workflow of the run that is there, or would be started.

@@ -75,7 +75,7 @@ pub(super) fn complete(message: &mut v1::StartRunRequest, journey: &Journey) -> 
 
 /// Starts the run that a completed request describes, on its leader.
 pub(super) async fn start(context: &ApiContext, led: &LedShard, message: &v1::StartRunRequest) -> Result<v1::StartRunResponse, Status> {
-    // Whoever waits for a revision does so without a permit.
+    // Whoever waits for a revision takes no room of those who change something.
     let version = definition(context, message).await?;
     let permit = context.admission.change()?;
     let (definition, digest) = (version.workflow.clone(), version.digest);
@@ -137,9 +137,13 @@ fn to_be(message: &v1::StartRunRequest, uid: RunUid) -> v1::Run {
 /// The version to start with, at least as new as the request wants it.
 pub(super) async fn definition(context: &ApiContext, message: &v1::StartRunRequest) -> Result<WorkflowVersion, Status> {
     let mut view = context.system.subscribe();
-    let new_enough = view.wait_for(|view| view.revision >= message.min_revision);
-    if !matches!(tokio::time::timeout(REVISION_WITHIN, new_enough).await, Ok(Ok(_))) {
-        return Err(errors::no_leader(0));
+    let is_there = view.borrow().revision >= message.min_revision;
+    if !is_there {
+        let _place = context.admission.waiting()?;
+        let new_enough = view.wait_for(|view| view.revision >= message.min_revision);
+        if !matches!(tokio::time::timeout(REVISION_WITHIN, new_enough).await, Ok(Ok(_))) {
+            return Err(errors::no_leader(0));
+        }
     }
     version_of(context, &message.namespace, &message.workflow, message.workflow_version).await
 }

@@ -14,7 +14,7 @@ use tonic::{Request, Response, Status};
 
 use super::{
     MESSAGE_BYTES_MAX, errors,
-    forward::{self, Journey},
+    forward::{self, Journey, Way},
 };
 use crate::{
     clock::Clock,
@@ -64,7 +64,8 @@ impl SystemPort {
             let answer = client.propose(journey.onward(ProposeRequest { record: command.encode(clock.now()) })).await?;
             SystemAnswer::decode(answer.into_inner().answer).map_err(|error| errors::internal(&error))
         };
-        forward::by_leader(journey, &group, *node_id, peers, true, here, there).await
+        let way = Way { group: &group, me: *node_id, peers, room: None };
+        forward::by_leader(way, journey, true, here, there).await
     }
 }
 

@@ -73,7 +73,7 @@ impl TriggerService for Triggers {
             }))
         };
         let there = |channel| async { Ok(client(channel).apply_trigger(journey.onward(message.clone())).await?.into_inner()) };
-        forward::by_leader(&journey, &group, self.context.node_id, &self.context.peers, true, here, there).await.map(Response::new)
+        forward::by_leader(self.context.way_with_room(&group), &journey, true, here, there).await.map(Response::new)
     }
 
     async fn get_trigger(&self, request: Request<v1::GetTriggerRequest>) -> Result<Response<v1::GetTriggerResponse>, Status> {
@@ -106,7 +106,7 @@ impl TriggerService for Triggers {
         let here = || async { Some(self.ask(&group, namespace, name, &command).await?.map(|_| v1::DeleteTriggerResponse {})) };
         let there = |channel| async { Ok(client(channel).delete_trigger(journey.onward(message.clone())).await?.into_inner()) };
         // A deletion that is repeated finds nothing to delete, so the caller must know that its outcome was unknown.
-        forward::by_leader(&journey, &group, self.context.node_id, &self.context.peers, false, here, there).await.map(Response::new)
+        forward::by_leader(self.context.way_with_room(&group), &journey, false, here, there).await.map(Response::new)
     }
 
     async fn pause_trigger(&self, request: Request<v1::PauseTriggerRequest>) -> Result<Response<v1::PauseTriggerResponse>, Status> {
@@ -123,7 +123,7 @@ impl TriggerService for Triggers {
             Some(trigger.map(|trigger| v1::PauseTriggerResponse { trigger: Some(trigger) }))
         };
         let there = |channel| async { Ok(client(channel).pause_trigger(journey.onward(message.clone())).await?.into_inner()) };
-        forward::by_leader(&journey, &group, self.context.node_id, &self.context.peers, true, here, there).await.map(Response::new)
+        forward::by_leader(self.context.way_with_room(&group), &journey, true, here, there).await.map(Response::new)
     }
 
     async fn resume_trigger(&self, request: Request<v1::ResumeTriggerRequest>) -> Result<Response<v1::ResumeTriggerResponse>, Status> {
@@ -139,7 +139,7 @@ impl TriggerService for Triggers {
             Some(trigger.map(|trigger| v1::ResumeTriggerResponse { trigger: Some(trigger) }))
         };
         let there = |channel| async { Ok(client(channel).resume_trigger(journey.onward(message.clone())).await?.into_inner()) };
-        forward::by_leader(&journey, &group, self.context.node_id, &self.context.peers, true, here, there).await.map(Response::new)
+        forward::by_leader(self.context.way_with_room(&group), &journey, true, here, there).await.map(Response::new)
     }
 
     async fn test_trigger(&self, request: Request<v1::TestTriggerRequest>) -> Result<Response<v1::TestTriggerResponse>, Status> {

@@ -48,7 +48,7 @@ impl WorkflowService for Workflows {
         }
         let here = || self.apply_here(&group, &checked, &message);
         let there = |channel| async { Ok(client(channel).apply_workflow(journey.onward(message.clone())).await?.into_inner()) };
-        forward::by_leader(&journey, &group, self.context.node_id, &self.context.peers, true, here, there).await.map(Response::new)
+        forward::by_leader(self.context.way_with_room(&group), &journey, true, here, there).await.map(Response::new)
     }
 
     async fn get_workflow(&self, request: Request<v1::GetWorkflowRequest>) -> Result<Response<v1::GetWorkflowResponse>, Status> {
@@ -118,7 +118,7 @@ impl WorkflowService for Workflows {
         let here = || self.delete_here(&group, &message);
         let there = |channel| async { Ok(client(channel).delete_workflow(journey.onward(message.clone())).await?.into_inner()) };
         // A deletion that is repeated finds nothing to delete, so the caller must know that its outcome was unknown.
-        forward::by_leader(&journey, &group, self.context.node_id, &self.context.peers, false, here, there).await.map(Response::new)
+        forward::by_leader(self.context.way_with_room(&group), &journey, false, here, there).await.map(Response::new)
     }
 
     async fn plan_workflow(&self, request: Request<v1::PlanWorkflowRequest>) -> Result<Response<v1::PlanWorkflowResponse>, Status> {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures::StreamExt;
 use quorus_client::{Error, Output};
 use quorus_proto::v1::{self, RunStatus};
 use tonic::Code;
@@ -95,6 +96,48 @@ async fn without_a_majority_the_answer_is_unavailable_and_nothing_acknowledged_i
     for run in 0..10 {
         assert_eq!(end(&client, &format!("r{run}")).await.status(), RunStatus::Succeeded);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outage_gathers_a_bounded_number_of_requests_and_tells_the_others_at_once() {
+    // Room for 2 changes at a time, so for 8 that wait.
+    let mut cluster = Cluster::start_with(3, &[("QUORUS_LIMITS_CHANGES", "2")]).await;
+    let revision = apply(&cluster.client(), &chain("chain", 1)).await;
+    start(&cluster.client(), "chain", "before", revision).await;
+    cluster.kill(2);
+    cluster.kill(3);
+    let raw = v1::run_service_client::RunServiceClient::connect(cluster.endpoints()[0].clone()).await.unwrap();
+    let start = |number: u32, within: Duration| {
+        let mut raw = raw.clone();
+        let (workflow, request_id, run_id) = ("chain".into(), format!("r{number}"), format!("r{number}"));
+        let message = v1::StartRunRequest { workflow, request_id, run_id, ..Default::default() };
+        let mut request = tonic::Request::new(message);
+        request.set_timeout(within);
+        async move { raw.start_run(request).await.map_err(|status| Error::from(status).reason().to_owned()) }
+    };
+    // Of runs whose shards the others led: what this node leads it goes on to lead, and its two places for changes are soon taken by what can't be done.
+    let probed = futures::future::join_all((0..120).map(|number| start(number, Duration::from_millis(900)))).await;
+    let elsewhere =
+        (0..120).zip(probed).filter(|(_, ended)| ended.as_ref().is_err_and(|reason| reason.is_empty() || reason == "NO_LEADER"));
+    let elsewhere: Vec<u32> = elsewhere.map(|(number, _)| number).collect();
+    // Eight of those found room to wait and heard nothing, so they are known; the others of their shards were refused.
+    let &[one, ..] = elsewhere.as_slice() else { panic!("node 1 led every shard") };
+    let mut waiting: futures::stream::FuturesUnordered<_> = (0..20).map(|_| start(one, Duration::from_mins(1))).collect();
+    for _ in 0..12 {
+        let reason = waiting.next().await.unwrap().unwrap_err();
+        assert!(reason == "OVERLOADED" || reason == "NO_LEADER", "{reason}");
+    }
+    // The others wait for what they were told to wait for.
+    cluster.restart(2);
+    let mut done = 0;
+    while let Some(ended) = waiting.next().await {
+        match ended {
+            Ok(_) => done += 1,
+            // There is room for two at a time on the leader, and nobody knows what the node that was killed did with the first tries.
+            Err(reason) => assert!(reason == "OVERLOADED" || reason == "OUTCOME_UNKNOWN", "{reason}"),
+        }
+    }
+    assert!(done > 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
