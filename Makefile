@@ -31,6 +31,7 @@ demo: setup ## Three nodes, two workers, one kill -9, and the proof that nothing
 sim: setup ## Simulated clusters under faults, a few dozen seeds (SIM="--seed 1 --seeds 500" for others)
 	$(CARGO) build $(WORKSPACE) --bins
 	$(CARGO_TARGET_DIR)/debug/quorus-chaos sim $(or $(SIM),--seeds 40 --minutes 2)
+	$(if $(SIM),,$(CARGO_TARGET_DIR)/debug/quorus-chaos sim --regressions)
 
 .PHONY: mutants
 mutants: setup ## Plants bugs in simulated clusters, one after another; fails if an invariant misses one

@@ -14,6 +14,7 @@ use anyhow::Context as _;
 use tokio::process::Command;
 
 use super::{
+    regressions,
     seed::{self, Outcome, Wanted},
     shrink,
 };
@@ -35,6 +36,9 @@ pub struct Args {
     /// Simulated minutes of faults and load
     #[arg(long, default_value_t = 5.0)]
     minutes: f64,
+    /// Instead: the seeds that found a bug once, each with its minutes
+    #[arg(long, conflicts_with_all = ["seed", "seeds", "minutes", "faults"])]
+    regressions: bool,
     /// Seeds at a time; default: one per processor
     #[arg(long)]
     jobs: Option<usize>,
@@ -56,6 +60,13 @@ pub struct Args {
     /// Runs the one seed in this process and writes its outcome as JSON
     #[arg(long, hide = true)]
     here: bool,
+}
+
+impl Args {
+    /// The same for one seed.
+    pub(super) fn of_seed(&self, seed: u64, minutes: f64) -> Self {
+        Self { seed, minutes, ..self.clone() }
+    }
 }
 
 /// Runs the verb.
@@ -101,35 +112,38 @@ fn numbers(text: &str) -> anyhow::Result<Vec<u64>> {
 async fn many(args: &Args) -> anyhow::Result<ExitCode> {
     let jobs = args.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)).max(1);
     let began = std::time::Instant::now();
-    let (mut next, last) = (args.seed, args.seed.saturating_add(args.seeds));
+    let every = || (args.seed..args.seed.saturating_add(args.seeds)).map(|seed| args.of_seed(seed, args.minutes)).collect();
+    let wanted: Vec<Args> = if args.regressions { regressions::wanted(args)? } else { every() };
+    let mut next = wanted.iter().cloned().enumerate();
     let mut running = tokio::task::JoinSet::new();
-    let (mut waiting, mut told) = (BTreeMap::new(), args.seed);
+    let (mut waiting, mut told) = (BTreeMap::new(), 0);
     let mut sums = Sums::default();
-    while told < last {
-        while next < last && running.len() < jobs {
-            let (seed, args) = (next, args.clone());
-            running.spawn(async move { (seed, one(&args, seed, args.faults.clone()).await) });
-            next += 1;
+    while let Some(telling) = wanted.get(told) {
+        while running.len() < jobs
+            && let Some((place, args)) = next.next()
+        {
+            running.spawn(async move { (place, one(&args, args.faults.clone()).await) });
+        }
+        if let Some(outcome) = waiting.remove(&told) {
+            tell(telling, outcome, &mut sums).await;
+            told += 1;
+            continue;
         }
         let Some(done) = running.join_next().await else { break };
-        let (seed, outcome) = done.context("a task that waits for a seed")?;
-        waiting.insert(seed, outcome);
-        while let Some(outcome) = waiting.remove(&told) {
-            tell(args, told, outcome, &mut sums).await;
-            told += 1;
-        }
+        let (place, outcome) = done.context("a task that waits for a seed")?;
+        waiting.insert(place, outcome);
     }
     anstream::println!("seen: {}", counts(&sums.seen));
     anstream::println!("{sums}");
     let seconds = began.elapsed().as_secs_f64();
-    anstream::eprintln!("{seconds:.0} s of real time, {:.2} s a seed with {jobs} at a time", seconds / args.seeds.max(1) as f64);
+    anstream::eprintln!("{seconds:.0} s of real time, {:.2} s a seed with {jobs} at a time", seconds / wanted.len().max(1) as f64);
     Ok(sums.exit_code())
 }
 
 /// Runs a seed in a process of its own.
-async fn one(args: &Args, seed: u64, faults: Option<String>) -> anyhow::Result<Outcome> {
+async fn one(args: &Args, faults: Option<String>) -> anyhow::Result<Outcome> {
     let mut command = Command::new(std::env::current_exe().context("finding this program")?);
-    command.args(["sim", "--here", "--seed", &seed.to_string(), "--minutes", &args.minutes.to_string()]);
+    command.args(["sim", "--here", "--seed", &args.seed.to_string(), "--minutes", &args.minutes.to_string()]);
     if let Some(faults) = faults {
         command.args(["--faults", &faults]);
     }
@@ -162,7 +176,8 @@ fn cause(said: &str) -> String {
     shown.join(" / ")
 }
 
-async fn tell(args: &Args, seed: u64, outcome: anyhow::Result<Outcome>, sums: &mut Sums) {
+async fn tell(args: &Args, outcome: anyhow::Result<Outcome>, sums: &mut Sums) {
+    let seed = args.seed;
     let outcome = match outcome {
         Ok(outcome) => outcome,
         Err(error) => {
@@ -182,7 +197,7 @@ async fn tell(args: &Args, seed: u64, outcome: anyhow::Result<Outcome>, sums: &m
     anstream::println!("    {}", outcome.scene);
     if !args.no_shrink && args.faults.is_none() {
         let faults = smaller(args, &outcome).await;
-        anstream::println!("    again: {}", again(args, seed, &faults));
+        anstream::println!("    again: {}", again(args, &faults));
     }
 }
 
@@ -193,7 +208,7 @@ async fn smaller(args: &Args, outcome: &Outcome) -> Vec<u64> {
     let runtime = tokio::runtime::Handle::current();
     let shrinking = tokio::task::spawn_blocking(move || {
         shrink::shrink(&planned, args.shrink_runs, |faults| {
-            let violated = runtime.block_on(one(&args, seed, Some(joined(faults)))).is_ok_and(|outcome| !outcome.violations.is_empty());
+            let violated = runtime.block_on(one(&args, Some(joined(faults)))).is_ok_and(|outcome| !outcome.violations.is_empty());
             anstream::eprintln!("    seed {seed} with {} of its faults: {}", faults.len(), if violated { "violated" } else { "valid" });
             violated
         })
@@ -205,7 +220,8 @@ fn joined(faults: &[u64]) -> String {
     faults.iter().map(u64::to_string).collect::<Vec<_>>().join(",")
 }
 
-fn again(args: &Args, seed: u64, faults: &[u64]) -> String {
+fn again(args: &Args, faults: &[u64]) -> String {
+    let seed = args.seed;
     let results = Path::new("results");
     format!("quorus-chaos sim --seed {seed} --minutes {} --faults '{}' --results {}", args.minutes, joined(faults), results.display())
 }

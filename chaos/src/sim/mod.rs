@@ -1,6 +1,7 @@
 //! Whole clusters in a deterministic simulation: real nodes, real clients and real workers on simulated hosts, with one seed for everything.
 //!
-//! - [`command`]: the verb `sim`. Each seed runs in a process of its own, so that it finds the same process every time.
+//! - [`command`]: the verb `sim`. Each seed runs in a process of its own, so that it finds the same process every time. `regressions`: seeds that found
+//!   something once.
 //! - `seed`: one seed from beginning to verdict; `shrink` makes a failing one smaller.
 //! - `scene` and `plan`: what a seed draws before it begins. `dice`: how it draws.
 //! - `world`: the hosts, with `net`, `links`, `node` and `chance`, which make them ours. `nemesis` does to them what the plan says.
@@ -23,6 +24,7 @@ mod node;
 mod plan;
 mod random;
 mod reader;
+mod regressions;
 mod scene;
 mod seed;
 mod seen;
