@@ -2,7 +2,7 @@
 # Holds game days: builds the programs, runs experiments one after the other, and answers with the worst verdict.
 #
 #   scripts/gameday.sh short                 two experiments with real processes, for CI
-#   scripts/gameday.sh long [SEED...]        all shipped experiments, once per seed
+#   scripts/gameday.sh long [SEED...]        all shipped experiments, once per seed; those that need root are left out without it
 #
 # Exit code 0: all valid; 1: a promise was broken somewhere; 2: somewhere nothing was proven.
 set -uo pipefail
@@ -31,11 +31,14 @@ long)
     shift
     seeds=("$@")
     ((${#seeds[@]})) || seeds=(1 2 3)
+    left_out=
+    ((EUID == 0)) || left_out=$("$chaos" list --names --tag root)
     for seed in "${seeds[@]}"; do
         while IFS= read -r name; do
-            day "$name" --seed "$seed"
+            grep -qxF "$name" <<<"$left_out" || day "$name" --seed "$seed"
         done < <("$chaos" list --names)
     done
+    for name in $left_out; do lines+=("$(printf '%-28s %s' "$name" "left out: it needs root")"); done
     ;;
 *)
     echo "say short, or long and seeds" >&2

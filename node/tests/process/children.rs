@@ -1,7 +1,7 @@
 //! Runs that start others on any shard: each child once, whatever dies in between; ends and cancels cross shards; concurrency slots are shared.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -11,10 +11,13 @@ use std::{
 
 use quorus_client::{Client, Output, TaskError};
 use quorus_proto::v1::{self, RunStatus};
+use tokio::sync::Semaphore;
 
 use crate::harness::*;
 
 const CHILD: &str = "api_version: quorus/v1\nkind: Workflow\nmetadata: {name: child}\nspec:\n  steps:\n    - {id: work, task: {type: work}}\n  output: \"${steps.work.output}\"\n";
+
+const ONE_AT_A_TIME: &str = "api_version: quorus/v1\nkind: Workflow\nmetadata: {name: one}\nspec:\n  concurrency: {key: deploy, limit: 1, on_conflict: queue}\n  steps:\n    - {id: work, task: {type: work}, compensate: {task: {type: work}}}\n";
 
 fn parent(children: usize) -> String {
     let steps: String =
@@ -99,8 +102,7 @@ async fn a_child_that_can_not_be_started_fails_its_step_with_the_reason() {
 async fn runs_with_one_concurrency_key_go_one_after_another_through_the_death_of_a_node() {
     let mut cluster = Cluster::start(3).await;
     let client = cluster.client();
-    let yaml = "api_version: quorus/v1\nkind: Workflow\nmetadata: {name: one}\nspec:\n  concurrency: {key: deploy, limit: 1, on_conflict: queue}\n  steps:\n    - {id: work, task: {type: work}}\n";
-    let revision = apply(&client, yaml).await;
+    let revision = apply(&client, ONE_AT_A_TIME).await;
     let record = Record::default();
     let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let counters = (now.clone(), most.clone());
@@ -124,4 +126,65 @@ async fn runs_with_one_concurrency_key_go_one_after_another_through_the_death_of
     }
     assert_eq!(most.load(Ordering::SeqCst), 1);
     assert!(record.counts().values().all(|count| *count == 1), "{:?}", record.attempts());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_is_repaired_after_its_end_waits_for_its_concurrency_key_again() {
+    let mut cluster = Cluster::start(3).await;
+    let client = cluster.client();
+    let revision = apply(&client, ONE_AT_A_TIME).await;
+    let record = Record::default();
+    let gates: BTreeMap<&str, Semaphore> = ["first", "second", "third"].map(|run| (run, Semaphore::new(0))).into();
+    let gates = Arc::new(gates);
+    let of_worker = gates.clone();
+    let _worker = work(&cluster, "w", 8, &record, move |context| {
+        let gates = of_worker.clone();
+        async move {
+            let gate = &gates[context.task().run_id.as_str()];
+            tokio::select! {
+                permit = gate.acquire() => permit.unwrap().forget(),
+                _ = context.cancelled() => return Err(TaskError::Cancelled { nothing_done: false }),
+            }
+            Ok(Output::from(serde_json::Value::Null))
+        }
+    });
+    let begun = |run: &'static str, attempts: usize| {
+        let record = record.clone();
+        move || {
+            let record = record.clone();
+            async move { (record.attempts().iter().filter(|attempt| attempt.run_id == run).count() == attempts).then_some(()) }
+        }
+    };
+    start(&client, "one", "first", revision).await;
+    eventually("the first one works", begun("first", 1)).await;
+    let terminate = v1::TerminateRunRequest { run_id: "first".into(), ..Default::default() };
+    client.terminate_run(terminate).await.unwrap();
+    start(&client, "one", "second", revision).await;
+    eventually("the second one works", begun("second", 1)).await;
+
+    // The key is the second one's: the first waits, through the death of whoever keeps the keys.
+    client.retry_run(v1::RetryRunRequest { run_id: "first".into(), ..Default::default() }).await.unwrap();
+    let keeper = cluster.leader_of(0).await;
+    cluster.kill(keeper);
+    cluster.restart(keeper);
+    let explained = client.explain_run(v1::ExplainRunRequest { run_id: "first".into(), ..Default::default() }).await.unwrap();
+    assert!(explained.run_reasons.iter().any(|reason| reason.contains("concurrency key \"deploy\"")), "{explained:?}");
+    assert_eq!(get(&client, "first").await.status(), RunStatus::Queued);
+    assert_eq!(record.attempts().iter().filter(|attempt| attempt.run_id == "first").count(), 1, "nothing begins");
+    gates["second"].add_permits(1);
+    assert_eq!(end(&client, "second").await.status(), RunStatus::Succeeded);
+    eventually("the first one works again", begun("first", 2)).await;
+    gates["first"].add_permits(1);
+    assert_eq!(end(&client, "first").await.status(), RunStatus::Succeeded);
+
+    // Backwards, too.
+    start(&client, "one", "third", revision).await;
+    eventually("the third one works", begun("third", 1)).await;
+    client.compensate_run(v1::CompensateRunRequest { run_id: "first".into(), ..Default::default() }).await.unwrap();
+    assert_eq!(get(&client, "first").await.status(), RunStatus::Queued);
+    gates["third"].add_permits(1);
+    gates["first"].add_permits(1);
+    assert_eq!(end(&client, "third").await.status(), RunStatus::Succeeded);
+    assert_eq!(end(&client, "first").await.status(), RunStatus::Cancelled);
+    assert!(begun("first", 3)().await.is_some(), "it was undone: {:?}", record.attempts());
 }

@@ -4,7 +4,7 @@ use std::ops::Bound;
 
 use super::Decider;
 use crate::run::{Instance, States, entry_at};
-use crate::{EventKind, Principal, Rejection, StepStatus, TimerKind, Timestamp};
+use crate::{EventKind, Principal, Rejection, RunStatus, StepStatus, TimerKind, Timestamp};
 
 /// Asking again changes nothing.
 pub(super) fn pause(decider: &mut Decider<'_, '_, '_>, principal: &Principal, reason: &str) -> Result<(), Rejection> {
@@ -28,9 +28,9 @@ pub(super) fn resume(decider: &mut Decider<'_, '_, '_>, principal: &Principal, r
 }
 
 impl<'d> Decider<'_, 'd, '_> {
-    /// Does what was put off while the run was paused or waited for people.
+    /// Does what was put off while the run was paused, or waited for people or its slot.
     pub(super) fn catch_up(&mut self) -> Result<(), Rejection> {
-        if self.draft.head().paused_by.is_some() {
+        if self.draft.head().paused_by.is_some() || self.draft.head().status == RunStatus::Queued {
             return Ok(());
         }
         self.fire_expired()?;

@@ -21,6 +21,8 @@ impl Decider<'_, '_, '_> {
         let cancelled = head.cancelled_by.is_some();
         match head.phase() {
             Phase::Forward => self.review_run_forward(),
+            // It was reopened after its end, and goes no further without its slot.
+            Phase::Compensating | Phase::Compensated | Phase::Finally | Phase::Rewinding if self.has_no_slot() => self.finish(),
             Phase::Stopping if is_still && !cancelled && self.run_is_observed() => self.enter_run(Phase::Observing),
             Phase::Stopping if is_still => self.turn_back(),
             Phase::Observing if is_still && !self.draft.index.has_ready(&None) => self.turn_back(),
@@ -73,9 +75,8 @@ impl Decider<'_, '_, '_> {
     /// What was executing has stopped: what was done is undone, or held, or stays.
     fn turn_back(&mut self) {
         let head = self.draft.head();
-        let never_began = head.slot.as_ref().is_some_and(|slot| !slot.granted);
         let cancelled = head.cancelled_by.is_some();
-        if never_began {
+        if self.has_no_slot() {
             return self.finish();
         }
         if !cancelled && self.draft.run.plan().on_failure == OnFailure::Hold {

@@ -15,6 +15,10 @@ impl<'d> Decider<'_, 'd, '_> {
     /// Starts what is ready, and draws the conclusions of what changed in each scope.
     pub(super) fn settle(&mut self) {
         let plan = self.draft.run.plan();
+        // What would follow does so when the run has its slot: everything is reviewed then.
+        if self.draft.head().status == RunStatus::Queued {
+            return;
+        }
         loop {
             let may_begin = !(self.is_too_large() && self.draft.has_any_open());
             if let Some(place) = self.next_ready().filter(|_| may_begin) {

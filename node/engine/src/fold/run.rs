@@ -139,12 +139,17 @@ fn forgive(head: &mut RunHead) {
 
 pub(super) fn slot_requested(head: &mut RunHead, key: &str, limit: u32, on_conflict: OnConflict, deadline: Option<Timestamp>) {
     head.status = RunStatus::Queued;
+    head.compensation_deadline = None;
     head.slot = Some(SlotState { key: key.to_owned(), limit, on_conflict, deadline, granted: false, released: false });
 }
 
 pub(super) fn slot_granted(head: &mut RunHead) {
     if head.status == RunStatus::Queued {
-        head.status = RunStatus::Running;
+        head.status = match head.phase {
+            Phase::Forward => RunStatus::Running,
+            Phase::Compensating | Phase::Rewinding => RunStatus::Compensating,
+            Phase::Closing | Phase::Stopping | Phase::Observing | Phase::Compensated | Phase::Finally => stopping(head),
+        };
     }
     if let Some(slot) = &mut head.slot {
         slot.granted = true;

@@ -26,8 +26,7 @@ pub(in super::super) fn compensate(decider: &mut Decider<'_, '_, '_>, notify: Op
         let (principal, reason) = (why.principal.clone(), why.reason.to_owned());
         decider.push(EventKind::RunCancelRequested { principal, reason, compensate: true });
     }
-    let deadline = decider.draft.run.plan().compensation_timeout.map(|timeout| decider.context.now.plus(timeout));
-    decider.push(EventKind::RunReopened { phase: Phase::Compensating, deadline, notify: notify.cloned() });
+    decider.reopen_run_for(Phase::Compensating, notify.cloned());
     decider.settle();
     Ok(())
 }

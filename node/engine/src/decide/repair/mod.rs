@@ -43,18 +43,29 @@ impl Decider<'_, '_, '_> {
     }
 
     fn reopen_run(&mut self, phase: Phase) {
-        let plan = self.draft.run.plan();
-        let timeout = match phase {
-            Phase::Forward => plan.timeout,
-            Phase::Compensating => plan.compensation_timeout,
+        let notify = self.draft.head().notify.clone();
+        self.reopen_run_for(phase, notify);
+    }
+
+    /// One that had ended has no slot any more.
+    fn reopen_run_for(&mut self, phase: Phase, notify: Option<StepId>) {
+        let had_ended = self.draft.head().ended_at.is_some();
+        let deadline = match phase {
+            Phase::Forward => self.forward_deadline(),
+            Phase::Compensating => self.compensation_deadline(),
             _ => None,
         };
-        let deadline = timeout.map(|timeout| self.context.now.plus(timeout));
-        let notify = self.draft.head().notify.clone();
         self.push(EventKind::RunReopened { phase, deadline, notify });
+        if had_ended {
+            self.retake_slot();
+        }
     }
 
     fn forward_deadline(&self) -> Option<Timestamp> {
         self.draft.run.plan().timeout.map(|timeout| self.context.now.plus(timeout))
+    }
+
+    pub(super) fn compensation_deadline(&self) -> Option<Timestamp> {
+        self.draft.run.plan().compensation_timeout.map(|timeout| self.context.now.plus(timeout))
     }
 }
