@@ -146,8 +146,8 @@ where
         }
         let answer = match answered {
             Some(answer) => answer,
-            None => match leader {
-                Some(node) if node != way.me && !journey.forwarded => match way.peers.channel(node) {
+            None => match Onward::of(leader, way.me, journey.forwarded) {
+                Onward::To(node) => match way.peers.channel(node) {
                     Ok(channel) => match tokio::time::timeout_at(journey.deadline, there(channel)).await {
                         Ok(answer) => answer,
                         // It was sent, and nobody said what became of it.
@@ -155,7 +155,8 @@ where
                     },
                     Err(error) => return Err(errors::internal(&error)),
                 },
-                _ => Err(errors::no_leader(way.group.id())),
+                Onward::Elsewhere => return Err(doubt.hear(errors::no_leader(way.group.id()))),
+                Onward::Nowhere => Err(errors::no_leader(way.group.id())),
             },
         };
         match answer {
@@ -171,6 +172,27 @@ where
                 tokio::time::timeout(ASK_AGAIN, leadership.changed()).await.ok();
             }
             answer => return answer.map_err(|status| doubt.hear(status)),
+        }
+    }
+}
+
+/// Where a request goes that this node can't answer.
+#[derive(Debug, PartialEq, Eq)]
+enum Onward {
+    /// To the leader.
+    To(NodeId),
+    /// Back: this node was taken for the leader and another one is. Whoever sent it is nearer to it, and must not wait here for what it can have there.
+    Elsewhere,
+    /// It waits: nobody leads, or this node does and has not opened yet.
+    Nowhere,
+}
+
+impl Onward {
+    fn of(leader: Option<NodeId>, me: NodeId, forwarded: bool) -> Self {
+        match leader.filter(|node| *node != me) {
+            Some(node) if !forwarded => Self::To(node),
+            Some(_) => Self::Elsewhere,
+            None => Self::Nowhere,
         }
     }
 }
@@ -246,6 +268,16 @@ mod tests {
             assert_eq!(reason_of(doubt.hear(refusal)).as_deref(), Some(reason::OUTCOME_UNKNOWN));
         }
         assert_eq!(reason_of(doubt.hear(errors::run_not_found("n", "r"))).as_deref(), Some(reason::RUN_NOT_FOUND));
+    }
+
+    #[test]
+    fn a_request_that_was_sent_to_a_leader_of_before_is_sent_back_at_once() {
+        assert_eq!(Onward::of(Some(2), 1, false), Onward::To(2));
+        assert_eq!(Onward::of(Some(2), 1, true), Onward::Elsewhere, "its sender would wait for a leadership that does not come");
+        for forwarded in [false, true] {
+            assert_eq!(Onward::of(None, 1, forwarded), Onward::Nowhere);
+            assert_eq!(Onward::of(Some(1), 1, forwarded), Onward::Nowhere, "it opens soon");
+        }
     }
 
     #[test]
