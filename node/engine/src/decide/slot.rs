@@ -6,7 +6,7 @@
 use serde_json::Value;
 
 use super::{Decider, permanent, reserved};
-use crate::{EventKind, Failure, OnConflict, Phase, PlannedConcurrency, Rejection, RunStatus, Timestamp, failure_type};
+use crate::{EventKind, Failure, OnConflict, Phase, PlannedConcurrency, Rejection, RunStatus, SlotState, Timestamp, failure_type};
 
 /// Hearing so again changes nothing; a run that gave up meanwhile gives the slot back, since it owes that.
 pub(super) fn granted(decider: &mut Decider<'_, '_, '_>) -> Result<(), Rejection> {
@@ -70,8 +70,14 @@ impl Decider<'_, '_, '_> {
     /// A run that was reopened after its end asks again. It waits in line, whatever the workflow says of conflicts: who repairs a run means neither to
     /// lose it for want of room nor to end another one, and can cancel it.
     pub(super) fn retake_slot(&mut self) {
-        if let Some(concurrency) = &self.draft.run.plan().clone().concurrency {
-            self.request_slot(concurrency, OnConflict::Queue, None);
+        let plan = self.draft.run.plan().clone();
+        match (&plan.concurrency, self.draft.head().slot.clone()) {
+            (Some(concurrency), _) => self.request_slot(concurrency, OnConflict::Queue, None),
+            // It had one for another reason than its plan of now.
+            (None, Some(SlotState { key, limit, .. })) => {
+                self.push(EventKind::SlotRequested { key, limit, on_conflict: OnConflict::Queue, deadline: None });
+            }
+            (None, None) => {}
         }
     }
 
