@@ -45,6 +45,7 @@ fn execute(plan: &Arc<Plan>) -> usize {
             lease: Millis(30_000),
             cancel_grace: Millis(1),
             allow_unverified: false,
+            parks: false,
             credits: &mut room,
         };
         let Ok(decision) = decide(&run, &command, &mut context) else { return count };

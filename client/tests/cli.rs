@@ -106,6 +106,9 @@ fn help_of_every_command() {
         "workflows",
         "workflows list",
         "workflows get",
+        "workflows describe",
+        "workflows pause",
+        "workflows resume",
         "workflows versions",
         "workflows delete",
         "start",
@@ -272,6 +275,47 @@ fn run(status: RunStatus) -> v1::Run {
         output: Some(v1::Payload { data: "{\"version\":\"1.2\"}".into(), encoding: "json".to_owned() }),
         ..Default::default()
     }
+}
+
+#[test]
+fn a_workflow_is_paused_and_shown_as_such_and_resumed() {
+    let switched = |reason: &str| v1::Switched {
+        since: Some(prost_types::Timestamp { seconds: 1_764_014_400, nanos: 0 }),
+        by: Some(v1::Principal { subject: "ada".to_owned(), ..Default::default() }),
+        reason: reason.to_owned(),
+    };
+    let version = move |paused: bool| {
+        let metadata = v1::Metadata { name: "release".to_owned(), namespace: "default".to_owned(), ..Default::default() };
+        let workflow = v1::Workflow { metadata: Some(metadata), ..Default::default() };
+        let paused = paused.then(|| switched("a bad build"));
+        v1::WorkflowVersion { workflow: Some(workflow), version: 3, parked_runs: 7, paused, ..Default::default() }
+    };
+    let script = Script::default()
+        .on_pause_workflow(|request, _| {
+            assert_eq!((request.namespace.as_str(), request.name.as_str(), request.reason.as_str()), ("default", "release", "a bad build"));
+            assert!(!request.principal.unwrap_or_default().subject.is_empty(), "who does it is told");
+            Ok(v1::PauseWorkflowResponse { changed: true, revision: 9, unconfirmed_shards: vec![3, 11] })
+        })
+        .on_resume_workflow(|request, _| Ok(v1::ResumeWorkflowResponse { changed: request.name == "release" }))
+        .on_list_workflows(move |_, _| Ok(v1::ListWorkflowsResponse { workflows: vec![version(true)], ..Default::default() }))
+        .on_get_workflow(move |_, _| Ok(v1::GetWorkflowResponse { workflow: Some(version(true)) }));
+    let node = FakeNode::start(script);
+    let quorus = |arguments: &[&str]| {
+        let (code, stdout, stderr) = quorus(arguments).at(&node.endpoint).run();
+        assert_eq!(code, 0, "{stderr}");
+        (stdout, stderr)
+    };
+    let (_, stderr) = quorus(&["workflows", "pause", "release", "--reason", "a bad build"]);
+    assert!(stderr.starts_with("workflow release paused\n") && stderr.contains("shards 3, 11 did not confirm"), "{stderr}");
+    let (stdout, _) = quorus(&["workflows", "list"]);
+    assert!(stdout.contains("STATE") && stdout.lines().nth(1).unwrap().contains("paused"), "{stdout}");
+    let (stdout, _) = quorus(&["workflows", "describe", "release"]);
+    assert!(stdout.contains("by ada, ") && stdout.contains("ago: a bad build\n"), "{stdout}");
+    assert!(stdout.lines().any(|line| line.starts_with("Parked runs:") && line.ends_with(" 7")), "{stdout}");
+    let (_, stderr) = quorus(&["workflows", "resume", "release"]);
+    assert_eq!(stderr, "workflow release resumed\n");
+    let (_, stderr) = quorus(&["workflows", "resume", "other"]);
+    assert_eq!(stderr, "workflow other was not paused\n");
 }
 
 /// A cluster on which each run ends like this.

@@ -103,6 +103,7 @@ impl<'w> World<'w> {
             lease: Millis(30_000),
             cancel_grace: Millis(10_000),
             allow_unverified: true,
+            parks: false,
             credits: &mut credits,
         };
         let Ok(decision) = decide(&self.run, command, &mut context) else { return };

@@ -90,7 +90,7 @@ enum Command {
     Diff(diff::Args),
     /// Make definitions known to the cluster
     Apply(apply::Args),
-    /// List, show and delete workflow definitions
+    /// List, show, pause and delete workflow definitions
     #[command(subcommand, visible_alias = "workflow")]
     Workflows(workflows::Command),
     /// Start a run of a workflow

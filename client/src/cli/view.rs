@@ -182,6 +182,7 @@ fn life(event: &HistoryEvent, because: impl Fn(String) -> String, why: String, d
         EventType::ChildCompensationRequested => format!("has run {} undone", event.child_run_id),
         EventType::ChildEnded => format!("its run {}{}", run_status(event.run_status()), because(why)),
         EventType::ParentNotified => "its parent knows".to_owned(),
+        EventType::SlotRequested if event.key.is_empty() => "waits while its workflow is paused".to_owned(),
         EventType::SlotRequested => format!("waits for a slot of {}{until}", event.key),
         EventType::SlotGranted => "got its slot".to_owned(),
         EventType::SlotReleased => "gave its slot back".to_owned(),

@@ -62,6 +62,20 @@ impl Client {
         self.call(request, |channel, request| async move { workflows(channel).list_workflow_versions(request).await }).await
     }
 
+    /// Parks the runs of a workflow that have not begun, and those that are started from now on. Repeating it changes nothing.
+    pub async fn pause_workflow(&self, mut request: v1::PauseWorkflowRequest) -> Result<v1::PauseWorkflowResponse, Error> {
+        self.fill_namespace(&mut request.namespace);
+        self.fill_principal(&mut request.principal);
+        self.call(request, |channel, request| async move { workflows(channel).pause_workflow(request).await }).await
+    }
+
+    /// Lets the parked runs of a workflow begin. Repeating it changes nothing.
+    pub async fn resume_workflow(&self, mut request: v1::ResumeWorkflowRequest) -> Result<v1::ResumeWorkflowResponse, Error> {
+        self.fill_namespace(&mut request.namespace);
+        self.fill_principal(&mut request.principal);
+        self.call(request, |channel, request| async move { workflows(channel).resume_workflow(request).await }).await
+    }
+
     /// Deletes a workflow. When a try whose answer got lost is repeated, "not found" means that it had worked.
     pub async fn delete_workflow(&self, mut request: v1::DeleteWorkflowRequest) -> Result<v1::DeleteWorkflowResponse, Error> {
         self.fill_namespace(&mut request.namespace);

@@ -36,6 +36,8 @@ pub struct Script {
     watch: Option<Answer<v1::WatchRunRequest, WatchItems>>,
     apply: Option<Answer<v1::ApplyWorkflowRequest, v1::ApplyWorkflowResponse>>,
     delete: Option<Answer<v1::DeleteWorkflowRequest, v1::DeleteWorkflowResponse>>,
+    pause_workflow: Option<Answer<v1::PauseWorkflowRequest, v1::PauseWorkflowResponse>>,
+    resume_workflow: Option<Answer<v1::ResumeWorkflowRequest, v1::ResumeWorkflowResponse>>,
     get_workflow: Option<Answer<v1::GetWorkflowRequest, v1::GetWorkflowResponse>>,
     list_workflows: Option<Answer<v1::ListWorkflowsRequest, v1::ListWorkflowsResponse>>,
     versions: Option<Answer<v1::ListWorkflowVersionsRequest, v1::ListWorkflowVersionsResponse>>,
@@ -58,6 +60,8 @@ impl Script {
     on!(on_watch, watch, v1::WatchRunRequest, WatchItems);
     on!(on_apply, apply, v1::ApplyWorkflowRequest, v1::ApplyWorkflowResponse);
     on!(on_delete, delete, v1::DeleteWorkflowRequest, v1::DeleteWorkflowResponse);
+    on!(on_pause_workflow, pause_workflow, v1::PauseWorkflowRequest, v1::PauseWorkflowResponse);
+    on!(on_resume_workflow, resume_workflow, v1::ResumeWorkflowRequest, v1::ResumeWorkflowResponse);
     on!(on_get_workflow, get_workflow, v1::GetWorkflowRequest, v1::GetWorkflowResponse);
     on!(on_list_workflows, list_workflows, v1::ListWorkflowsRequest, v1::ListWorkflowsResponse);
     on!(on_versions, versions, v1::ListWorkflowVersionsRequest, v1::ListWorkflowVersionsResponse);
@@ -239,6 +243,12 @@ impl WorkflowService for Script {
     }
     async fn delete_workflow(&self, request: Request<v1::DeleteWorkflowRequest>) -> Result<Response<v1::DeleteWorkflowResponse>, Status> {
         answer(&self.delete, request)
+    }
+    async fn pause_workflow(&self, request: Request<v1::PauseWorkflowRequest>) -> Result<Response<v1::PauseWorkflowResponse>, Status> {
+        answer(&self.pause_workflow, request)
+    }
+    async fn resume_workflow(&self, request: Request<v1::ResumeWorkflowRequest>) -> Result<Response<v1::ResumeWorkflowResponse>, Status> {
+        answer(&self.resume_workflow, request)
     }
     async fn plan_workflow(&self, _: Request<v1::PlanWorkflowRequest>) -> Result<Response<v1::PlanWorkflowResponse>, Status> {
         Err(Status::unimplemented("not in the script"))

@@ -374,6 +374,8 @@ pub struct Context<'a> {
     pub cancel_grace: crate::Millis,
     /// The cluster lets people approve for whom nobody vouches.
     pub allow_unverified: bool,
+    /// A run that is started now may not begin by itself: its workflow is paused, or may be. It asks for its slot, also without `concurrency`.
+    pub parks: bool,
     /// Workers with room, so that a ready step is scheduled and leased in one decision.
     pub credits: &'a mut dyn Credits,
 }

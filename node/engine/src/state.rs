@@ -153,10 +153,13 @@ pub struct Attention {
     pub since: Timestamp,
 }
 
+/// The concurrency key of a run that only waits for its workflow to be resumed: any number of runs may hold it. No evaluated key is empty.
+pub const UNBOUNDED_KEY: &str = "";
+
 /// A run's place among those with its concurrency key.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SlotState {
-    /// The evaluated key.
+    /// The evaluated key, or [`UNBOUNDED_KEY`].
     pub key: String,
     /// How many runs may hold it at a time.
     pub limit: u32,

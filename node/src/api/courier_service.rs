@@ -90,6 +90,11 @@ impl CourierService for Deliveries {
         }
         by_leader!(self, request, |m| parent(m).namespace, |m| parent(m).run_id, child_ended, Self::note_end_here)
     }
+
+    async fn learn_revision(&self, request: Request<peer::LearnRevisionRequest>) -> Result<Response<peer::LearnRevisionResponse>, Status> {
+        let journey = Journey::of(&request);
+        learn_revision(&self.context, &journey, request.into_inner()).await.map(Response::new)
+    }
 }
 
 impl Deliveries {
@@ -251,6 +256,26 @@ impl Deliveries {
         led.deliver(key, RunRequest { uid, ask, credit: None, reply, permit: None });
         receiver.await.unwrap_or(Err(Refusal::OutcomeUnknown))
     }
+}
+
+/// Answers once the leader of a shard knows what group 0 has decided up to a revision, and a quorum has confirmed after that that it still leads.
+pub(super) async fn learn_revision(
+    context: &ApiContext,
+    journey: &Journey,
+    message: peer::LearnRevisionRequest,
+) -> Result<peer::LearnRevisionResponse, Status> {
+    let peer::LearnRevisionRequest { shard, revision } = message;
+    let Some(group) = context.host.group(shard) else {
+        let channel = run_service::holder(context, shard, journey)?;
+        return Ok(client(channel).learn_revision(journey.relay(message)).await?.into_inner());
+    };
+    let here = || async {
+        let led = context.led.get(shard)?;
+        context.system.subscribe().wait_for(|view| view.revision >= revision).await.ok()?;
+        led.confirmed().await.then(|| Ok(peer::LearnRevisionResponse {}))
+    };
+    let there = |channel| async { Ok(client(channel).learn_revision(journey.onward(message)).await?.into_inner()) };
+    forward::by_leader(context.way_with_room(&group), journey, true, here, there).await
 }
 
 /// Who asks, as another node knows it.

@@ -1,12 +1,16 @@
 //! Why a run does not go on: what each waiting step waits for, and since when.
 
-use quorus_engine::{Plan, PlannedKind, PlannedStep, Role, RunStatus, StepId, StepState, StepStatus, Timestamp};
+use quorus_engine::{Plan, PlannedKind, PlannedStep, Role, RunStatus, SlotState, StepId, StepState, StepStatus, Timestamp, UNBOUNDED_KEY};
 use quorus_proto::v1;
 use quorus_raft::GroupId;
 use tonic::Status;
 
 use super::{ApiContext, errors, history_event::attention_cause, to_proto};
-use crate::{leader::planned, store::LoadedRun};
+use crate::{
+    leader::planned,
+    store::LoadedRun,
+    system::{SlotStatus, Switch},
+};
 
 /// Reasons told at most: beyond them, a person needs a summary.
 const REASONS_MAX: usize = 1_000;
@@ -19,11 +23,12 @@ pub(super) fn explain(context: &ApiContext, shard: GroupId, message: &v1::Explai
     let run = store.load_run(uid).map_err(|error| errors::internal(&error))?.ok_or_else(unknown)?;
     let plan = context.plans.get(&store, run.digest()).map_err(|error| errors::internal(&error))?;
     let summary = to_proto::run_summary(shard, &run.info, &run.head);
-    let (run_reasons, waiting) = if run.head.status.is_final() { (Vec::new(), Vec::new()) } else { (of_run(&run), of_steps(&plan, &run)) };
+    let (run_reasons, waiting) =
+        if run.head.status.is_final() { (Vec::new(), Vec::new()) } else { (of_run(context, &run)?, of_steps(&plan, &run)) };
     Ok(v1::ExplainRunResponse { run: Some(summary), run_reasons, waiting })
 }
 
-fn of_run(run: &LoadedRun) -> Vec<String> {
+fn of_run(context: &ApiContext, run: &LoadedRun) -> Result<Vec<String>, Status> {
     let head = &run.head;
     let mut reasons = Vec::new();
     if let Some((principal, reason)) = &head.paused_by {
@@ -38,12 +43,27 @@ fn of_run(run: &LoadedRun) -> Vec<String> {
     if head.status == RunStatus::Queued
         && let Some(slot) = &head.slot
     {
-        reasons.push(format!("waits for a slot of the concurrency key {:?}, which {} may hold at a time", slot.key, slot.limit));
+        reasons.push(for_slot(context, run, slot)?);
     }
     if let Some(step) = &head.rewinds_to {
         reasons.push(format!("what followed from step {step} is being undone, then it begins again"));
     }
-    reasons
+    Ok(reasons)
+}
+
+/// What a run waits for that has not begun.
+fn for_slot(context: &ApiContext, run: &LoadedRun, slot: &SlotState) -> Result<String, Status> {
+    let standing = context.system.slot_of(run.info.uid).map_err(|error| errors::internal(&error))?;
+    // One that is not known yet will be parked.
+    let is_parked = run.head.generation == 0 && standing.is_none_or(|standing| standing.status == SlotStatus::Parked);
+    let flow = context.system.flow();
+    Ok(match flow.paused_workflow(&run.info.namespace, &run.info.workflow) {
+        Some(Switch { since, by, reason }) if is_parked => {
+            with_reason(format!("its workflow is paused by {} since {since}", by.subject), reason)
+        }
+        _ if slot.key == UNBOUNDED_KEY => "waits for the word of group 0 that its workflow is not paused".to_owned(),
+        _ => format!("waits for a slot of the concurrency key {:?}, which {} may hold at a time", slot.key, slot.limit),
+    })
 }
 
 fn of_steps(plan: &Plan, run: &LoadedRun) -> Vec<v1::WaitingReason> {

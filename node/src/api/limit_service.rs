@@ -84,7 +84,7 @@ impl Limits {
 
     async fn change(&self, journey: &Journey, command: FlowCommand) -> Result<(bool, u64), Status> {
         match self.context.port.propose_for(journey, &SystemCommand::Flow(command)).await? {
-            SystemAnswer::Flow(FlowAnswer::Changed { changed, revision }) => Ok((changed, revision)),
+            SystemAnswer::Flow(FlowAnswer::Changed { changed, revision, .. }) => Ok((changed, revision)),
             _ => Err(errors::outcome_unknown()),
         }
     }

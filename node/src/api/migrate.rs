@@ -72,6 +72,7 @@ impl Target {
             lease: Millis(0),
             cancel_grace: Millis(0),
             allow_unverified: context.system.cluster().is_some_and(|cluster| cluster.allow_unverified_approvals),
+            parks: false,
             credits: &mut NoCredits,
         };
         match decide(&run, &command, &mut inputs) {

@@ -43,6 +43,7 @@ mod trigger_service;
 mod watch;
 mod worker_admin;
 mod worker_service;
+mod workflow_pause;
 mod workflow_service;
 
 pub use admission::Admission;

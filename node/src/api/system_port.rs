@@ -45,6 +45,15 @@ impl SystemPort {
         SystemServiceServer::new(self.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX).max_encoding_message_size(MESSAGE_BYTES_MAX)
     }
 
+    /// Waits until this node's copy has everything that was decided before this was called, as a quorum confirms.
+    ///
+    /// # Errors
+    /// NO_LEADER: ask again.
+    pub async fn read_barrier(&self) -> Result<(), Status> {
+        let group = self.inner.host.group(SYSTEM_GROUP).ok_or_else(|| errors::no_leader(SYSTEM_GROUP))?;
+        group.read_barrier().await.map(drop).map_err(|_| errors::no_leader(SYSTEM_GROUP))
+    }
+
     /// Has a command applied; tries on for ten seconds, through elections.
     ///
     /// # Errors

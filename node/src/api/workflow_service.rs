@@ -11,7 +11,7 @@ use tonic::{Request, Response, Status, transport::Channel};
 use super::{
     ApiContext, MESSAGE_BYTES_MAX, errors,
     forward::{self, Journey},
-    from_proto, in_use, limits, to_proto,
+    from_proto, in_use, limits, to_proto, workflow_pause,
 };
 use crate::system::{SystemAnswer, SystemCommand, WorkflowVersion};
 
@@ -63,7 +63,9 @@ impl WorkflowService for Workflows {
             found = find()?;
         }
         let found = found.ok_or_else(|| errors::workflow_not_found(&namespace, &name, number))?;
-        Ok(Response::new(v1::GetWorkflowResponse { workflow: Some(version(&found)?) }))
+        let mut shown = version(&found)?;
+        workflow_pause::show_all(&self.context, &mut shown)?;
+        Ok(Response::new(v1::GetWorkflowResponse { workflow: Some(shown) }))
     }
 
     async fn list_workflows(&self, request: Request<v1::ListWorkflowsRequest>) -> Result<Response<v1::ListWorkflowsResponse>, Status> {
@@ -76,7 +78,8 @@ impl WorkflowService for Workflows {
             .system
             .list_workflows(&namespace, after, limits::page_size(page_size))
             .map_err(|error| errors::internal(&error))?;
-        let workflows = page.workflows.iter().map(version).collect::<Result<_, _>>()?;
+        let mut workflows = page.workflows.iter().map(version).collect::<Result<Vec<_>, _>>()?;
+        workflows.iter_mut().for_each(|shown| workflow_pause::show(&self.context, shown));
         Ok(Response::new(v1::ListWorkflowsResponse { workflows, next_page_token: page.next.unwrap_or_default() }))
     }
 
@@ -121,6 +124,14 @@ impl WorkflowService for Workflows {
         forward::by_leader(self.context.way_with_room(&group), &journey, false, here, there).await.map(Response::new)
     }
 
+    async fn pause_workflow(&self, request: Request<v1::PauseWorkflowRequest>) -> Result<Response<v1::PauseWorkflowResponse>, Status> {
+        workflow_pause::pause(&self.context, request).await
+    }
+
+    async fn resume_workflow(&self, request: Request<v1::ResumeWorkflowRequest>) -> Result<Response<v1::ResumeWorkflowResponse>, Status> {
+        workflow_pause::resume(&self.context, request).await
+    }
+
     async fn plan_workflow(&self, request: Request<v1::PlanWorkflowRequest>) -> Result<Response<v1::PlanWorkflowResponse>, Status> {
         let _permit = self.context.admission.read()?;
         let definition = request.into_inner().definition.map(|definition| match definition {
@@ -146,7 +157,7 @@ impl Workflows {
         message: &v1::ApplyWorkflowRequest,
     ) -> Option<Result<v1::ApplyWorkflowResponse, Status>> {
         let (bytes, digest) = quorus_spec::canonical(&checked.workflow);
-        let (namespace, name) = names(&checked.workflow);
+        let (namespace, name) = names(Some(&checked.workflow));
         let principal = from_proto::principal(message.principal.clone());
         let command = SystemCommand::ApplyWorkflow { namespace, name, workflow: bytes.clone(), digest, principal };
         let answer = match self.propose(group, &command).await? {
@@ -160,6 +171,7 @@ impl Workflows {
             digest: quorus_spec::digest_hex(&digest),
             applied_at: Some(to_proto::time(answer.applied_at)),
             applied_by: Some(to_proto::principal(&answer.applied_by)),
+            ..v1::WorkflowVersion::default()
         };
         let warnings = checked.warnings.clone();
         Some(Ok(v1::ApplyWorkflowResponse { workflow: Some(workflow), changed: answer.changed, revision: answer.revision, warnings }))
@@ -168,15 +180,14 @@ impl Workflows {
     async fn would_apply(&self, group: &Group, checked: Checked) -> Result<v1::ApplyWorkflowResponse, Status> {
         group.read_barrier().await.map_err(|_| errors::no_leader(0))?;
         let (_, digest) = quorus_spec::canonical(&checked.workflow);
-        let (namespace, name) = names(&checked.workflow);
+        let (namespace, name) = names(Some(&checked.workflow));
         let latest = self.context.system.workflow(&namespace, &name, 0).map_err(|error| errors::internal(&error))?;
         let changed = latest.as_ref().is_none_or(|latest| latest.digest != digest);
         let workflow = v1::WorkflowVersion {
             version: latest.map_or(0, |latest| latest.version) + u64::from(changed),
             workflow: Some(checked.workflow),
             digest: quorus_spec::digest_hex(&digest),
-            applied_at: None,
-            applied_by: None,
+            ..v1::WorkflowVersion::default()
         };
         Ok(v1::ApplyWorkflowResponse {
             workflow: Some(workflow),
@@ -262,16 +273,19 @@ pub(super) fn version(stored: &WorkflowVersion) -> Result<v1::WorkflowVersion, S
         digest: quorus_spec::digest_hex(&stored.digest),
         applied_at: Some(to_proto::time(stored.applied_at)),
         applied_by: Some(to_proto::principal(&stored.applied_by)),
+        ..v1::WorkflowVersion::default()
     })
 }
 
-fn names(workflow: &Workflow) -> (String, String) {
-    let metadata = workflow.metadata.clone().unwrap_or_default();
+/// Namespace and name of a definition.
+pub(super) fn names(workflow: Option<&Workflow>) -> (String, String) {
+    let metadata = workflow.and_then(|workflow| workflow.metadata.clone()).unwrap_or_default();
     let namespace = if metadata.namespace.is_empty() { quorus_spec::DEFAULT_NAMESPACE.to_owned() } else { metadata.namespace };
     (namespace, metadata.name)
 }
 
-fn namespaced(namespace: &mut String) -> Result<(), Status> {
+/// Fills the default namespace in, and checks it.
+pub(super) fn namespaced(namespace: &mut String) -> Result<(), Status> {
     if namespace.is_empty() {
         *namespace = quorus_spec::DEFAULT_NAMESPACE.to_owned();
     }

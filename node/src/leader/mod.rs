@@ -11,6 +11,7 @@ mod effects;
 mod export;
 mod led;
 mod owing;
+mod pauses;
 mod plans;
 mod proposer;
 mod request;

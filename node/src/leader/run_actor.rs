@@ -22,7 +22,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 
 use super::{
     Answer, Ask, LedShard, OnConflict, OnReuse, OwingSender, PlanError, Refusal, Request, RunKey, StartAsk, effects::Effects, led::Slot,
-    proposer::Proposer, shard::LeaderContext, timers::TimerMessage,
+    pauses::Pauses, proposer::Proposer, shard::LeaderContext, timers::TimerMessage,
 };
 use crate::{
     codec,
@@ -52,6 +52,7 @@ pub(crate) struct RunArguments {
     pub proposer: Proposer,
     pub timers: ActorRef<TimerMessage>,
     pub owing: OwingSender,
+    pub pauses: Pauses,
     pub store: ShardStore,
     pub context: Arc<LeaderContext>,
 }
@@ -336,6 +337,10 @@ impl RunState {
     fn command(&mut self, command: &Command, turn: &mut Turn, draw: &mut CreditDraw<'_>) -> Result<bool, Refusal> {
         let Some(run) = &mut self.run else { return Err(Rejection::UnknownRun.into()) };
         let millis = |duration: Duration| Millis(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX));
+        let parks = match command {
+            Command::Start(info) => self.with.pauses.may_be_paused(&info.namespace, &info.workflow),
+            _ => false,
+        };
         let context = &self.with.context;
         let mut context = Context {
             now: context.clock.now(),
@@ -343,6 +348,7 @@ impl RunState {
             lease: millis(context.dispatcher.times().lease),
             cancel_grace: millis(context.cancel_grace),
             allow_unverified: context.allows_unverified_approvals(),
+            parks,
             credits: draw,
         };
         let decision = decide_safely(run, command, &mut context)?;

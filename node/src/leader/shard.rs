@@ -24,6 +24,7 @@ use tokio::time::Instant;
 use super::{
     LedShard, OwingSender, PlanCache, PlanError, RunKey,
     courier::{Courier, CourierArguments, Post},
+    pauses::{Learning, Pauses},
     proposer::Proposer,
     retention::{Purger, PurgerState, Retention},
     run_actor::{RunActor, RunArguments, Wake},
@@ -130,6 +131,8 @@ struct Open {
     proposer: Proposer,
     timers: ActorRef<TimerMessage>,
     owing: OwingSender,
+    pauses: Pauses,
+    _learning: Learning,
 }
 
 impl Drop for ShardState {
@@ -193,6 +196,8 @@ impl ShardState {
     async fn open(&mut self, myself: &ActorRef<ShardMessage>) -> Result<(), ActorProcessingErr> {
         let began = Instant::now();
         let (shard, term) = (self.shard, self.term);
+        // Side by side with what comes next, which takes longer.
+        let (pauses, learning) = Pauses::learn(self.context.system.clone(), self.context.port.clone());
         let epoch =
             log::OpenEpoch { node_id: self.context.node_id, boot_id: self.context.boot_id.clone(), time_ms: self.context.clock.now().0 };
         let record = log::Record { term, open_epoch: Some(epoch), ..log::Record::default() };
@@ -221,7 +226,14 @@ impl ShardState {
         let election_max = self.context.dispatcher.times().election_max;
         let with = CourierArguments { led: led.clone(), store, post: Arc::new(Post::of(&self.context)), owing: told, election_max };
         Actor::spawn_linked(None, Courier, with, myself.get_cell()).await?;
-        self.open = Some(Open { led: led.clone(), proposer: Proposer::start(self.group.clone(), term), timers, owing });
+        self.open = Some(Open {
+            led: led.clone(),
+            proposer: Proposer::start(self.group.clone(), term),
+            timers,
+            owing,
+            pauses,
+            _learning: learning,
+        });
         self.context.dispatcher.adopt(led, waiting, leases);
         myself.send_interval(SWEEP, || ShardMessage::Sweep);
         let opened_in_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -288,6 +300,7 @@ impl ShardState {
             proposer: open.proposer.clone(),
             timers: open.timers.clone(),
             owing: open.owing.clone(),
+            pauses: open.pauses.clone(),
             store: ShardStore::new(self.context.disk.clone(), self.shard),
             context: self.context.clone(),
         };

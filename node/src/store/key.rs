@@ -84,6 +84,10 @@ pub(crate) enum Family {
     PausedQueue = b'p',
     /// Group 0: workers that are drained.
     DrainedWorker = b'w',
+    /// Group 0: workflows that are paused.
+    PausedWorkflow = b'o',
+    /// Group 0: runs that are parked, by workflow, in the order of their starts.
+    ParkedRun = b'f',
 }
 
 /// Builds a key.

@@ -60,6 +60,8 @@ impl StateMachine for SystemReplica {
                 }
                 SystemCommand::DeleteWorkflow { namespace, name, principal: _ } => {
                     let existed = delete_workflow(&mut overlay, &namespace, &name)?;
+                    // A pause is of a workflow that is there; what is parked asks again, and is let in.
+                    pending.flow.switched |= existed && flow::end_pause(&mut overlay, &namespace, &name)?;
                     SystemAnswer::WorkflowDeleted { existed, revision: at.index }
                 }
                 SystemCommand::RegisterCluster(wanted) => register_cluster(&mut overlay, wanted, &mut pending)?,

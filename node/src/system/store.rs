@@ -155,12 +155,12 @@ impl SystemStore {
 
     // --- Flow control.
 
-    /// Limits, paused queues and drained workers.
+    /// Limits, paused queues and workflows, and drained workers.
     pub fn flow(&self) -> Arc<FlowState> {
         self.flow.state()
     }
 
-    /// Follows limits, paused queues and drained workers.
+    /// Follows limits, paused queues and workflows, and drained workers.
     pub fn subscribe_flow(&self) -> watch::Receiver<Arc<FlowState>> {
         self.flow.subscribe()
     }
@@ -200,6 +200,14 @@ impl SystemStore {
     /// If the disk fails, or holds what this version can't read.
     pub fn slot_keys(&self, namespace: &str, workflow: &str, after: Option<&SlotKey>, limit: usize) -> Result<Vec<SlotUse>, StoreError> {
         flow::keys(&*self.disk.view(), namespace, workflow, after, limit)
+    }
+
+    /// How many runs of a workflow are parked because it is paused, counted up to `most`.
+    ///
+    /// # Errors
+    /// If the disk fails, or holds what this version can't read.
+    pub fn parked_runs(&self, namespace: &str, workflow: &str, most: usize) -> Result<usize, StoreError> {
+        flow::parked_runs(&*self.disk.view(), namespace, workflow, most)
     }
 
     /// Tells what an apply changed.

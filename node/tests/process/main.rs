@@ -15,5 +15,6 @@ mod imported;
 mod index;
 mod lifecycle;
 mod outages;
+mod paused_workflow;
 mod refusals;
 mod schedules;

@@ -135,8 +135,15 @@ impl<'t> World<'t> {
     pub(super) fn tell(&mut self, command: &Command) -> Result<Decision, Rejection> {
         self.decisions += 1;
         let mut credits = NoCredits;
-        let mut context =
-            Context { now: self.now, seed: 1, lease: LEASE, cancel_grace: CANCEL_GRACE, allow_unverified: false, credits: &mut credits };
+        let mut context = Context {
+            now: self.now,
+            seed: 1,
+            lease: LEASE,
+            cancel_grace: CANCEL_GRACE,
+            allow_unverified: false,
+            parks: false,
+            credits: &mut credits,
+        };
         let decision = decide(&self.run, command, &mut context)?;
         apply(&mut self.run, &decision.events);
         for event in &decision.events {

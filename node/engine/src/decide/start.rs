@@ -1,7 +1,7 @@
-//! Start: the run and everything that is ready at once; or the request for its slot, if runs with its key are bounded.
+//! Start: the run and everything that is ready at once; or the request for its slot, if runs with its key are bounded, or if its workflow may be paused.
 
 use super::Decider;
-use crate::{EventKind, Rejection, RunInfo};
+use crate::{EventKind, OnConflict, Rejection, RunInfo, UNBOUNDED_KEY};
 
 pub(super) fn start(decider: &mut Decider<'_, '_, '_>, info: &RunInfo) -> Result<(), Rejection> {
     if decider.draft.head().seq > 0 {
@@ -15,6 +15,9 @@ pub(super) fn start(decider: &mut Decider<'_, '_, '_>, info: &RunInfo) -> Result
     if let Some(concurrency) = &plan.concurrency {
         let deadline = concurrency.max_wait.map(|wait| decider.context.now.plus(wait));
         decider.request_slot(concurrency, concurrency.on_conflict, deadline);
+    } else if decider.context.parks {
+        let (key, limit) = (UNBOUNDED_KEY.to_owned(), u32::MAX);
+        decider.push(EventKind::SlotRequested { key, limit, on_conflict: OnConflict::Queue, deadline: None });
     }
     decider.settle();
     Ok(())

@@ -280,9 +280,11 @@ proptest! {
         input in -1..2_i64,
         moves in prop::collection::vec(moves(), 0..60),
         seed in any::<u64>(),
+        parks in prop::bool::weighted(0.3),
     ) {
         let mut world = World::of(&definition(&shapes, &frame), &json!({"n": input}));
         world.seed = seed;
+        world.parks = parks;
         world.start();
         for step in &moves {
             world.make(step);

@@ -44,6 +44,7 @@ impl Bare {
             lease: Millis(1),
             cancel_grace: Millis(1),
             allow_unverified: false,
+            parks: false,
             credits: &mut NoCredits,
         };
         let events = decide(&self.run, command, &mut context).unwrap().events;
@@ -319,6 +320,7 @@ fn commands_that_are_decided_together_lead_to_the_same_as_one_after_another() {
             lease: Millis(1),
             cancel_grace: Millis(1),
             allow_unverified: false,
+            parks: false,
             credits: &mut NoCredits,
         };
         events.extend(decisions.decide(command, &mut context).unwrap().events);

@@ -44,6 +44,7 @@ impl Script {
             "worker" => self.worker(&args),
             "start" => {
                 self.begin(&args);
+                self.world().parks = args.get("parks").is_some();
                 let info = self.world().run.info().clone();
                 return self.act(&Command::Start(Box::new(info)));
             }

@@ -1,7 +1,7 @@
 //! Events and states as lines of text.
 
 use super::world::START;
-use crate::{Event, EventKind, Failure, Outcome, Payload, Run, SkipCause, StepId, StepState, StepStatus, Timestamp};
+use crate::{Event, EventKind, Failure, Outcome, Payload, Run, SkipCause, StepId, StepState, StepStatus, Timestamp, UNBOUNDED_KEY};
 
 pub(super) fn event(seq: u64, event: &Event) -> String {
     let what = match &event.kind {
@@ -82,6 +82,7 @@ pub(super) fn event(seq: u64, event: &Event) -> String {
         EventKind::ChildCompensationRequested { step, .. } => format!("{step} asks its child to undo"),
         EventKind::ChildEnded { step, status, failure } => format!("{step} child ended {status:?}{}", self::failure(failure.as_ref())),
         EventKind::ParentNotified => "parent notified".to_owned(),
+        EventKind::SlotRequested { key, .. } if key == UNBOUNDED_KEY => "run asks whether it may begin".to_owned(),
         EventKind::SlotRequested { key, limit, on_conflict, deadline } => {
             format!("slot {key} of {limit} requested, else {on_conflict:?}{}", at("by", *deadline))
         }

@@ -56,6 +56,7 @@ pub(super) struct World {
     pub(super) seed: u64,
     pub(super) pool: Pool,
     pub(super) allow_unverified: bool,
+    pub(super) parks: bool,
 }
 
 impl World {
@@ -68,6 +69,7 @@ impl World {
             seed: 1,
             pool: Pool::default(),
             allow_unverified: false,
+            parks: false,
         }
     }
 
@@ -93,12 +95,12 @@ impl World {
     /// Decides and applies; checks the laws on the way.
     pub(super) fn act(&mut self, command: &Command) -> Result<Decision, Rejection> {
         let mut credits = self.pool.clone();
-        let (now, seed, allow_unverified) = (self.now, self.seed, self.allow_unverified);
+        let (now, seed, allow_unverified, parks) = (self.now, self.seed, self.allow_unverified, self.parks);
         let decide_with = |credits: &mut dyn Credits| {
             decide(
                 &self.run,
                 command,
-                &mut Context { now, seed, lease: Millis(30_000), cancel_grace: Millis(10_000), allow_unverified, credits },
+                &mut Context { now, seed, lease: Millis(30_000), cancel_grace: Millis(10_000), allow_unverified, parks, credits },
             )
         };
         let decision = decide_with(&mut self.pool);

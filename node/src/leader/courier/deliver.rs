@@ -177,11 +177,15 @@ impl Tools {
         let claim = claim(head);
         // Most looks at a run that waits in line end here, without a commit.
         let known = self.post.system.slot_of(owing.uid)?.filter(|standing| standing.run.claim == claim);
-        let waits_in_line = known.is_some_and(|standing| standing.status == SlotStatus::Waiting);
-        if waits_in_line && slot.on_conflict != OnConflict::Replace {
-            return Ok(Delivered::Waits);
+        match known.map(|standing| standing.status) {
+            Some(SlotStatus::Waiting) if slot.on_conflict != OnConflict::Replace => return Ok(Delivered::Waits),
+            // One that is still parked of a workflow that is resumed lets itself and others in by asking.
+            Some(SlotStatus::Parked) if self.post.system.flow().paused_workflow(&info.namespace, &info.workflow).is_some() => {
+                return Ok(Delivered::Waits);
+            }
+            _ => {}
         }
-        let answer = self.flow(acquire_command(self.led.shard, info, slot, claim)).await?;
+        let answer = self.flow(acquire_command(self.led.shard, info, head, slot)).await?;
         match answer.status {
             SlotStatus::Held => self.note(owing, Command::SlotGranted).await,
             SlotStatus::Refused => {
@@ -194,6 +198,7 @@ impl Tools {
                 }
                 Ok(Delivered::Waits)
             }
+            SlotStatus::Parked => Ok(Delivered::Waits),
             // The run has let go of it meanwhile.
             SlotStatus::Released => Ok(Delivered::Done),
         }
@@ -244,7 +249,8 @@ fn claim(head: &RunHead) -> u64 {
     u64::from(head.generation)
 }
 
-fn acquire_command(shard: u32, info: &RunInfo, slot: &SlotState, claim: u64) -> FlowCommand {
+fn acquire_command(shard: u32, info: &RunInfo, head: &RunHead, slot: &SlotState) -> FlowCommand {
+    let claim = claim(head);
     let key = SlotKey { namespace: info.namespace.clone(), workflow: info.workflow.clone(), key: slot.key.clone() };
     let run = SlotRun { uid: info.uid, run_id: info.run_id.clone(), shard, claim, since: quorus_engine::Timestamp(0) };
     let on_conflict = match slot.on_conflict {
@@ -252,7 +258,9 @@ fn acquire_command(shard: u32, info: &RunInfo, slot: &SlotState, claim: u64) -> 
         OnConflict::Reject => SlotConflict::Reject,
         OnConflict::Replace => SlotConflict::Replace,
     };
-    FlowCommand::AcquireSlot { key, limit: slot.limit, run, on_conflict }
+    // What was repaired has begun before.
+    let begins = (head.generation == 0).then_some(head.started_at);
+    FlowCommand::AcquireSlot { key, limit: slot.limit, run, on_conflict, begins }
 }
 
 fn child_run(info: &RunInfo, step: &StepId, state: &StepState, child: &ChildState) -> peer::ChildRun {

@@ -202,6 +202,7 @@ impl World {
             lease: Millis(30_000),
             cancel_grace: Millis(10_000),
             allow_unverified: true,
+            parks: false,
             credits: &mut SomeCredits(op.variant),
         };
         let Ok(decision) = decide(run, &command, &mut context) else { return };

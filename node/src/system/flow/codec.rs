@@ -14,7 +14,7 @@ use crate::{
 pub(crate) fn command_to_proto(command: &FlowCommand) -> log::FlowCommand {
     let by = |principal| Some(codec::principal_to_proto(principal));
     let command = match command {
-        FlowCommand::AcquireSlot { key, limit, run, on_conflict } => Command::AcquireSlot(log::AcquireSlot {
+        FlowCommand::AcquireSlot { key, limit, run, on_conflict, begins } => Command::AcquireSlot(log::AcquireSlot {
             namespace: key.namespace.clone(),
             workflow: key.workflow.clone(),
             key: key.key.clone(),
@@ -23,12 +23,8 @@ pub(crate) fn command_to_proto(command: &FlowCommand) -> log::FlowCommand {
             run_id: run.run_id.clone(),
             shard: run.shard,
             claim: run.claim,
-            on_conflict: match on_conflict {
-                SlotConflict::Queue => OnConflict::Queue,
-                SlotConflict::Reject => OnConflict::Reject,
-                SlotConflict::Replace => OnConflict::Replace,
-            }
-            .into(),
+            on_conflict: conflict_to_proto(*on_conflict).into(),
+            begins_ms: begins.map(|started| started.0),
         }),
         FlowCommand::ReleaseSlot { uid, claim } => Command::ReleaseSlot(log::ReleaseSlot { run_uid: uid_bytes(*uid), claim: *claim }),
         FlowCommand::PutLimit { limit, principal } => {
@@ -43,6 +39,15 @@ pub(crate) fn command_to_proto(command: &FlowCommand) -> log::FlowCommand {
             principal: by(principal),
             reason: reason.clone(),
         }),
+        FlowCommand::SetWorkflowPaused { namespace, workflow, on, principal, reason } => {
+            Command::SetWorkflowPaused(log::SetWorkflowPaused {
+                namespace: namespace.clone(),
+                workflow: workflow.clone(),
+                paused: *on,
+                principal: by(principal),
+                reason: reason.clone(),
+            })
+        }
         FlowCommand::SetWorkerDrained { worker, on, principal, reason } => Command::SetWorkerDrained(log::SetWorkerDrained {
             worker: worker.clone(),
             drained: *on,
@@ -67,6 +72,7 @@ pub(crate) fn command_from_proto(proto: log::FlowCommand) -> Result<FlowCommand,
                 }
             },
             limit: acquire.limit,
+            begins: acquire.begins_ms.map(Timestamp),
             run: SlotRun {
                 uid: uid(&acquire.run_uid)?,
                 run_id: acquire.run_id,
@@ -85,6 +91,13 @@ pub(crate) fn command_from_proto(proto: log::FlowCommand) -> Result<FlowCommand,
         Command::SetQueuePaused(set) => {
             FlowCommand::SetQueuePaused { queue: set.queue, on: set.paused, principal: who(set.principal), reason: set.reason }
         }
+        Command::SetWorkflowPaused(set) => FlowCommand::SetWorkflowPaused {
+            namespace: set.namespace,
+            workflow: set.workflow,
+            on: set.paused,
+            principal: who(set.principal),
+            reason: set.reason,
+        },
         Command::SetWorkerDrained(set) => {
             FlowCommand::SetWorkerDrained { worker: set.worker, on: set.drained, principal: who(set.principal), reason: set.reason }
         }
@@ -108,7 +121,9 @@ pub(crate) fn answer_to_proto(answer: &FlowAnswer) -> log::FlowAnswer {
                 })
                 .collect(),
         }),
-        FlowAnswer::Changed { changed, revision } => Answer::Changed(log::FlowChanged { changed: *changed, revision: *revision }),
+        FlowAnswer::Changed { changed, revision, more } => {
+            Answer::Changed(log::FlowChanged { changed: *changed, revision: *revision, more: *more })
+        }
     };
     log::FlowAnswer { answer: Some(answer) }
 }
@@ -127,7 +142,7 @@ pub(crate) fn answer_from_proto(proto: log::FlowAnswer) -> Result<FlowAnswer, Co
                 })
                 .collect::<Result<_, CodecError>>()?,
         }),
-        Answer::Changed(changed) => FlowAnswer::Changed { changed: changed.changed, revision: changed.revision },
+        Answer::Changed(changed) => FlowAnswer::Changed { changed: changed.changed, revision: changed.revision, more: changed.more },
     })
 }
 
@@ -142,16 +157,35 @@ pub(super) fn claim_to_proto(claim: &Claim) -> log::StoredSlotClaim {
         run_id: claim.run.run_id.clone(),
         shard: claim.run.shard,
         since_ms: claim.run.since.0,
+        limit: claim.limit,
+        on_conflict: conflict_to_proto(claim.on_conflict).into(),
+        begins_ms: claim.begins.map(|started| started.0),
     }
 }
 
 pub(super) fn claim_from_proto(uid: RunUid, proto: log::StoredSlotClaim) -> Result<Claim, CodecError> {
     Ok(Claim {
         status: status_from_proto(proto.status)?,
+        limit: proto.limit,
+        on_conflict: match proto.on_conflict() {
+            // Claims of older versions don't say it: they are never parked, so that nobody reads it.
+            OnConflict::Unspecified | OnConflict::Queue => SlotConflict::Queue,
+            OnConflict::Reject => SlotConflict::Reject,
+            OnConflict::Replace => SlotConflict::Replace,
+        },
+        begins: proto.begins_ms.map(Timestamp),
         key: SlotKey { namespace: proto.namespace, workflow: proto.workflow, key: proto.key },
         run: SlotRun { uid, run_id: proto.run_id, shard: proto.shard, claim: proto.claim, since: Timestamp(proto.since_ms) },
         place: proto.place,
     })
+}
+
+fn conflict_to_proto(on_conflict: SlotConflict) -> OnConflict {
+    match on_conflict {
+        SlotConflict::Queue => OnConflict::Queue,
+        SlotConflict::Reject => OnConflict::Reject,
+        SlotConflict::Replace => OnConflict::Replace,
+    }
 }
 
 fn status_to_proto(status: SlotStatus) -> log::SlotStatus {
@@ -160,6 +194,7 @@ fn status_to_proto(status: SlotStatus) -> log::SlotStatus {
         SlotStatus::Waiting => log::SlotStatus::Waiting,
         SlotStatus::Refused => log::SlotStatus::Refused,
         SlotStatus::Released => log::SlotStatus::Released,
+        SlotStatus::Parked => log::SlotStatus::Parked,
     }
 }
 
@@ -169,6 +204,7 @@ fn status_from_proto(value: i32) -> Result<SlotStatus, CodecError> {
         Ok(log::SlotStatus::Waiting) => SlotStatus::Waiting,
         Ok(log::SlotStatus::Refused) => SlotStatus::Refused,
         Ok(log::SlotStatus::Released) => SlotStatus::Released,
+        Ok(log::SlotStatus::Parked) => SlotStatus::Parked,
         Ok(log::SlotStatus::Unspecified) | Err(_) => return Err(CodecError::UnknownValue { what: "slot status", value }),
     })
 }

@@ -1,6 +1,6 @@
 //! What group 0 is told about flow control, and what it answers.
 
-use quorus_engine::{Principal, RunUid};
+use quorus_engine::{Principal, RunUid, Timestamp};
 use quorus_raft::Index;
 
 use super::{SlotAnswer, SlotConflict, SlotKey, SlotRun};
@@ -19,6 +19,8 @@ pub enum FlowCommand {
         run: SlotRun,
         /// What to do when there is no room.
         on_conflict: SlotConflict,
+        /// Set if the run has not begun yet: when it was started. While its workflow is paused it is parked then.
+        begins: Option<Timestamp>,
     },
     /// A run needs its slot, or its place in line, no more.
     ReleaseSlot {
@@ -52,6 +54,19 @@ pub enum FlowCommand {
         /// Why.
         reason: String,
     },
+    /// Park the runs of a workflow that have not begun, or let them in: a bounded number with each command.
+    SetWorkflowPaused {
+        /// Namespace.
+        namespace: String,
+        /// Which.
+        workflow: String,
+        /// True to park.
+        on: bool,
+        /// Who asks.
+        principal: Principal,
+        /// Why.
+        reason: String,
+    },
     /// Stop or resume the leasing of tasks to a worker.
     SetWorkerDrained {
         /// Its name.
@@ -76,5 +91,7 @@ pub enum FlowAnswer {
         changed: bool,
         /// Position of the change.
         revision: Index,
+        /// Runs are still parked of a workflow that is not paused: the same command lets the next ones in.
+        more: bool,
     },
 }

@@ -9,7 +9,7 @@ use super::{Changes, FlowState, SlotKey, SlotRun};
 /// Grants that a slow receiver may be behind before it has to look for itself.
 const BEHIND_MAX: usize = 1024;
 
-/// A run got the slot that it waited for.
+/// A run got the slot that it waited for, or is not parked any more.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct SlotGranted {
     pub(super) key: SlotKey,
@@ -19,7 +19,7 @@ pub(super) struct SlotGranted {
 /// What happened to slots, on this node's copy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SlotNews {
-    /// A run got the slot that it waited for.
+    /// A run got the slot that it waited for, or is not parked any more: it asks where it stands.
     Granted {
         /// The key.
         key: SlotKey,

@@ -50,6 +50,15 @@ pub enum SlotStatus {
     Refused,
     /// It gave its slot back, perhaps before it asked. Final for this claim.
     Released,
+    /// It waits for the end of its workflow's pause, and stands in no line yet.
+    Parked,
+}
+
+impl SlotStatus {
+    /// It has a place that it will have to give back.
+    pub(super) fn is_live(self) -> bool {
+        matches!(self, Self::Held | Self::Waiting | Self::Parked)
+    }
 }
 
 /// The answer to a slot command.

@@ -16,6 +16,7 @@ use super::{
     SlotAnswer, SlotConflict, SlotKey, SlotRun, SlotStanding, SlotStatus, SlotUse,
     codec::{claim_from_proto, claim_to_proto},
     news::SlotGranted,
+    parked,
 };
 use crate::{
     codec::{self, CodecError},
@@ -44,68 +45,91 @@ pub(super) struct Claim {
     pub(super) run: SlotRun,
     pub(super) status: SlotStatus,
     pub(super) place: u64,
+    /// How many may hold the key, as the run said when it asked.
+    pub(super) limit: u32,
+    /// What it wanted if there was no room.
+    pub(super) on_conflict: SlotConflict,
+    /// When the run was started, if it had not begun when it asked.
+    pub(super) begins: Option<Timestamp>,
 }
 
+/// Carries [`super::FlowCommand::AcquireSlot`] out; `wanted` is the claim that it makes.
 pub(super) fn acquire(
     overlay: &mut Overlay<'_>,
     time: Timestamp,
-    key: &SlotKey,
-    limit: u32,
-    run: &SlotRun,
-    on_conflict: SlotConflict,
+    wanted: Claim,
     granted: &mut Vec<SlotGranted>,
 ) -> Result<SlotAnswer, StoreError> {
     forget(overlay, time)?;
-    if let Some(mut known) = claim(overlay, run.uid)? {
-        let live = matches!(known.status, SlotStatus::Held | SlotStatus::Waiting);
-        if run.claim < known.run.claim {
+    let (uid, on_conflict) = (wanted.run.uid, wanted.on_conflict);
+    if let Some(mut known) = claim(overlay, uid)? {
+        if wanted.run.claim < known.run.claim {
             return Ok(only(SlotStatus::Released));
         }
-        if live && known.key == *key {
-            known.run.claim = run.claim;
+        if known.status.is_live() && known.key == wanted.key {
+            known.run.claim = wanted.run.claim;
             put_claim(overlay, &known);
-            set_limit(overlay, key, limit, time, granted)?;
+            if known.status == SlotStatus::Parked {
+                parked::holds_back(overlay, time, &known.key, granted)?;
+            } else {
+                set_limit(overlay, &wanted.key, wanted.limit, time, granted)?;
+            }
             // It may have got its slot by that.
-            let known = claim(overlay, run.uid)?.unwrap_or(known);
+            let known = claim(overlay, uid)?.unwrap_or(known);
             return answer(overlay, &known, on_conflict);
         }
-        if run.claim == known.run.claim {
+        if wanted.run.claim == known.run.claim {
             return Ok(only(known.status));
         }
-        if live {
+        if known.status.is_live() {
             leave(overlay, &known, time, granted)?;
         } else {
-            overlay.delete(ended_key(known.run.since, run.uid));
+            overlay.delete(ended_key(known.run.since, uid));
         }
     }
-    let mut record = key_record(overlay, key)?.unwrap_or_default();
-    record.limit = limit.max(1);
+    if wanted.begins.is_some() && parked::holds_back(overlay, time, &wanted.key, granted)? {
+        parked::park(overlay, time, wanted);
+        return Ok(only(SlotStatus::Parked));
+    }
+    let claim = enter(overlay, time, wanted, granted)?;
+    answer(overlay, &claim, on_conflict)
+}
+
+/// A run that stands nowhere gets its slot, a place in line, or no for an answer.
+pub(super) fn enter(
+    overlay: &mut Overlay<'_>,
+    time: Timestamp,
+    wanted: Claim,
+    granted: &mut Vec<SlotGranted>,
+) -> Result<Claim, StoreError> {
+    let mut record = key_record(overlay, &wanted.key)?.unwrap_or_default();
+    record.limit = wanted.limit.max(1);
     let room = record.held < u64::from(record.limit) && record.waiting == 0;
-    let status = match on_conflict {
+    let status = match wanted.on_conflict {
         _ if room => SlotStatus::Held,
         SlotConflict::Reject => SlotStatus::Refused,
         SlotConflict::Queue | SlotConflict::Replace => SlotStatus::Waiting,
     };
-    let claim = Claim { key: key.clone(), run: SlotRun { since: time, ..run.clone() }, status, place: record.next_place };
+    let claim = Claim { run: SlotRun { since: time, ..wanted.run }, status, place: record.next_place, ..wanted };
+    let (key, uid) = (&claim.key, claim.run.uid);
     match status {
         SlotStatus::Held => {
             record.held += 1;
             record.next_place += 1;
-            overlay.put(place_key(key, HOLDS, claim.place), uid_bytes(run.uid));
+            overlay.put(place_key(key, HOLDS, claim.place), uid_bytes(uid));
         }
         SlotStatus::Waiting => {
             record.waiting += 1;
             record.next_place += 1;
-            overlay.put(place_key(key, WAITS, claim.place), uid_bytes(run.uid));
+            overlay.put(place_key(key, WAITS, claim.place), uid_bytes(uid));
         }
-        SlotStatus::Refused | SlotStatus::Released => overlay.put(ended_key(time, run.uid), Bytes::new()),
+        SlotStatus::Refused | SlotStatus::Released | SlotStatus::Parked => overlay.put(ended_key(time, uid), Bytes::new()),
     }
     put_key_record(overlay, key, &record);
     put_claim(overlay, &claim);
     // A larger limit than before may let others in.
     fill(overlay, key, time, granted)?;
-    let claim = self::claim(overlay, run.uid)?.unwrap_or(claim);
-    answer(overlay, &claim, on_conflict)
+    Ok(self::claim(overlay, uid)?.unwrap_or(claim))
 }
 
 pub(super) fn release(
@@ -119,7 +143,7 @@ pub(super) fn release(
     let known = claim(overlay, uid)?;
     let key = match &known {
         Some(known) if known.run.claim > number => return Ok(only(known.status)),
-        Some(known) if matches!(known.status, SlotStatus::Held | SlotStatus::Waiting) => {
+        Some(known) if known.status.is_live() => {
             leave(overlay, known, time, granted)?;
             known.key.clone()
         }
@@ -131,7 +155,8 @@ pub(super) fn release(
     };
     let run = known.map(|known| known.run).unwrap_or(SlotRun { uid, run_id: String::new(), shard: 0, claim: number, since: time });
     let run = SlotRun { claim: number, since: time, ..run };
-    put_claim(overlay, &Claim { key, run, status: SlotStatus::Released, place: 0 });
+    let (status, on_conflict) = (SlotStatus::Released, SlotConflict::Queue);
+    put_claim(overlay, &Claim { key, run, status, place: 0, limit: 0, on_conflict, begins: None });
     overlay.put(ended_key(time, uid), Bytes::new());
     Ok(only(SlotStatus::Released))
 }
@@ -182,7 +207,11 @@ fn set_limit(
 }
 
 /// Takes a run from its place, and lets the next ones in.
-fn leave(overlay: &mut Overlay<'_>, known: &Claim, time: Timestamp, granted: &mut Vec<SlotGranted>) -> Result<(), StoreError> {
+pub(super) fn leave(overlay: &mut Overlay<'_>, known: &Claim, time: Timestamp, granted: &mut Vec<SlotGranted>) -> Result<(), StoreError> {
+    if known.status == SlotStatus::Parked {
+        parked::leave(overlay, known);
+        return Ok(());
+    }
     let mut record = key_record(overlay, &known.key)?.unwrap_or_default();
     if known.status == SlotStatus::Held {
         record.held = record.held.saturating_sub(1);
@@ -281,6 +310,25 @@ pub(in crate::system) fn line(
     Ok(runs)
 }
 
+/// The runs that wait for a slot of any key of a workflow.
+pub(super) fn waiters(reader: &(impl Reader + ?Sized), namespace: &str, workflow: &str) -> Result<Vec<RunUid>, StoreError> {
+    let mut keys = Vec::new();
+    let range = KeyWriter::new(SYSTEM_GROUP, Family::SlotKey, 64).text(namespace).text(workflow).range();
+    reader.visit(&range, |key, _| {
+        let mut reader = KeyReader::new(key)?;
+        keys.push(SlotKey { namespace: reader.text()?, workflow: reader.text()?, key: reader.last_text()?.to_owned() });
+        Ok(ControlFlow::Continue(()))
+    })?;
+    let mut waiters = Vec::new();
+    for key in keys {
+        visit_line(reader, &key, WAITS, |_, uid| {
+            waiters.push(uid);
+            ControlFlow::Continue(())
+        })?;
+    }
+    Ok(waiters)
+}
+
 /// Keys of a namespace that are in use, after `after`; at most `limit`.
 pub(in crate::system) fn keys(
     reader: &(impl Reader + ?Sized),
@@ -299,6 +347,10 @@ pub(in crate::system) fn keys(
     reader.visit(&(from, end), |key, value| {
         let mut reader = KeyReader::new(key)?;
         let key = SlotKey { namespace: reader.text()?, workflow: reader.text()?, key: reader.last_text()?.to_owned() };
+        if key.key == quorus_engine::UNBOUNDED_KEY {
+            // Nobody waits for it, and holding it keeps nobody out.
+            return Ok(ControlFlow::Continue(()));
+        }
         let record: log::StoredSlotKey = codec::decode("concurrency key", Bytes::copy_from_slice(value))?;
         uses.push(SlotUse { key, limit: record.limit, held: record.held, waiting: record.waiting });
         Ok(if uses.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
@@ -324,12 +376,12 @@ fn visit_line(
     })
 }
 
-fn claim(reader: &(impl Reader + ?Sized), uid: RunUid) -> Result<Option<Claim>, StoreError> {
+pub(super) fn claim(reader: &(impl Reader + ?Sized), uid: RunUid) -> Result<Option<Claim>, StoreError> {
     let bytes = reader.read(&claim_key(uid))?;
     Ok(bytes.map(|bytes| claim_from_proto(uid, codec::decode("slot claim", bytes)?)).transpose()?)
 }
 
-fn put_claim(overlay: &mut Overlay<'_>, claim: &Claim) {
+pub(super) fn put_claim(overlay: &mut Overlay<'_>, claim: &Claim) {
     overlay.put(claim_key(claim.run.uid), claim_to_proto(claim).encode_to_vec().into());
 }
 

@@ -1,4 +1,4 @@
-//! Limits, paused queues and drained workers: few, so every node has all of them in memory.
+//! Limits, paused queues and workflows, and drained workers: few, so every node has all of them in memory.
 
 use std::{collections::BTreeMap, ops::ControlFlow};
 
@@ -28,6 +28,8 @@ pub struct FlowState {
     pub paused_queues: BTreeMap<String, Switch>,
     /// Workers that get no tasks, by name.
     pub drained_workers: BTreeMap<String, Switch>,
+    /// Workflows whose runs don't begin, by namespace and name.
+    pub paused_workflows: BTreeMap<(String, String), Switch>,
 }
 
 /// A limit in force.
@@ -70,7 +72,21 @@ impl FlowState {
             state.drained_workers.insert(worker, decode_switch(value)?);
             Ok(())
         })?;
+        reader.visit(&KeyWriter::new(SYSTEM_GROUP, Family::PausedWorkflow, 0).range(), |key, value| {
+            let mut key = KeyReader::new(key)?;
+            let workflow = (key.text()?, key.last_text()?.to_owned());
+            state.paused_workflows.insert(workflow, decode_switch(Bytes::copy_from_slice(value))?);
+            Ok(ControlFlow::Continue(()))
+        })?;
         Ok(state)
+    }
+
+    /// Who paused a workflow, since when and why; `None` if nobody did.
+    pub fn paused_workflow(&self, namespace: &str, workflow: &str) -> Option<&Switch> {
+        if self.paused_workflows.is_empty() {
+            return None;
+        }
+        self.paused_workflows.get(&(namespace.to_owned(), workflow.to_owned()))
     }
 }
 
@@ -126,6 +142,13 @@ pub(super) fn paused_key(queue: &str) -> Bytes {
 
 pub(super) fn drained_key(worker: &str) -> Bytes {
     key(Family::DrainedWorker, worker)
+}
+
+pub(super) fn paused_workflow_key(namespace: &str, workflow: &str) -> Bytes {
+    KeyWriter::new(SYSTEM_GROUP, Family::PausedWorkflow, namespace.len() + 1 + workflow.len())
+        .text(namespace)
+        .last(workflow.as_bytes())
+        .finish()
 }
 
 fn key(family: Family, name: &str) -> Bytes {

@@ -17,6 +17,8 @@ use crate::{
     system::{SystemAnswer, SystemCommand, SystemReplica, SystemStore},
 };
 
+mod pauses;
+
 /// A group 0 on one disk.
 struct Group {
     disk: Arc<dyn Disk>,
@@ -34,23 +36,28 @@ impl Group {
     }
 
     fn apply_all(&mut self, commands: &[FlowCommand]) -> Vec<FlowAnswer> {
+        let commands: Vec<_> = commands.iter().cloned().map(SystemCommand::Flow).collect();
+        let answers = self.apply_records(&commands).into_iter().map(|answer| match answer {
+            SystemAnswer::Flow(answer) => answer,
+            other => panic!("{other:?}"),
+        });
+        answers.collect()
+    }
+
+    fn apply_records(&mut self, commands: &[SystemCommand]) -> Vec<SystemAnswer> {
         let entries: Vec<_> = commands
             .iter()
             .map(|command| {
                 self.index += 1;
                 self.time = self.time.plus(Millis(1));
-                Entry { index: self.index, term: 1, record: SystemCommand::Flow(command.clone()).encode(self.time) }
+                Entry { index: self.index, term: 1, record: command.encode(self.time) }
             })
             .collect();
         let mut batch = Batch::new();
         let answers = self.replica.apply(&entries, &mut batch).unwrap();
         self.disk.write(batch, Durability::Buffered).unwrap();
         self.replica.applied(self.index);
-        let answers = answers.into_iter().map(|bytes| match SystemAnswer::decode(bytes).unwrap() {
-            SystemAnswer::Flow(answer) => answer,
-            other => panic!("{other:?}"),
-        });
-        answers.collect()
+        answers.into_iter().map(|bytes| SystemAnswer::decode(bytes).unwrap()).collect()
     }
 
     fn apply(&mut self, command: FlowCommand) -> FlowAnswer {
@@ -81,7 +88,22 @@ fn run(uid: u128, claim: u64) -> SlotRun {
 }
 
 fn acquire(name: &str, limit: u32, uid: u128, claim: u64, on_conflict: SlotConflict) -> FlowCommand {
-    FlowCommand::AcquireSlot { key: key(name), limit, run: run(uid, claim), on_conflict }
+    FlowCommand::AcquireSlot { key: key(name), limit, run: run(uid, claim), on_conflict, begins: None }
+}
+
+/// The same, of a run that was started then and has not begun.
+fn begin(name: &str, limit: u32, uid: u128, started: i64, on_conflict: SlotConflict) -> FlowCommand {
+    FlowCommand::AcquireSlot { key: key(name), limit, run: run(uid, 0), on_conflict, begins: Some(Timestamp(started)) }
+}
+
+fn pause_workflow(workflow: &str, on: bool) -> FlowCommand {
+    FlowCommand::SetWorkflowPaused {
+        namespace: "default".into(),
+        workflow: workflow.into(),
+        on,
+        principal: principal(),
+        reason: "a bad build".into(),
+    }
 }
 
 fn release(uid: u128, claim: u64) -> FlowCommand {
@@ -163,6 +185,15 @@ fn claims_that_are_over_are_forgotten_after_an_hour() {
     assert!(group.store.slot_of(RunUid(9)).unwrap().is_some());
 }
 
+/// What a run wanted when it asked first.
+#[derive(Clone)]
+struct Wanted {
+    name: String,
+    limit: u32,
+    on_conflict: SlotConflict,
+    begins: Option<i64>,
+}
+
 /// The rules once more, as simply as possible.
 #[derive(Default)]
 struct Model {
@@ -170,17 +201,49 @@ struct Model {
     holders: BTreeMap<String, Vec<u128>>,
     waiters: BTreeMap<String, Vec<u128>>,
     claims: BTreeMap<u128, (u64, SlotStatus, String)>,
+    wanted: BTreeMap<u128, Wanted>,
+    paused: bool,
 }
 
 impl Model {
-    fn acquire(&mut self, name: &str, limit: u32, uid: u128, claim: u64, on_conflict: SlotConflict) -> SlotStatus {
+    /// Those who are parked, in the order of their starts.
+    fn parked(&self) -> Vec<u128> {
+        let parked = self.claims.iter().filter(|(_, (_, status, _))| *status == SlotStatus::Parked);
+        let mut parked: Vec<_> = parked.map(|(uid, _)| (self.wanted[uid].begins, *uid)).collect();
+        parked.sort_unstable();
+        parked.into_iter().map(|(_, uid)| uid).collect()
+    }
+
+    fn pause(&mut self, on: bool) {
+        if on && !self.paused {
+            for uid in self.waiters.values().flatten().copied().collect::<Vec<_>>() {
+                if self.wanted[&uid].begins.is_some() {
+                    let (claim, _, at) = self.claims[&uid].clone();
+                    self.leave(uid, &at);
+                    self.claims.insert(uid, (claim, SlotStatus::Parked, at));
+                }
+            }
+        }
+        self.paused = on;
+        if !on {
+            for uid in self.parked() {
+                let (wanted, claim) = (self.wanted[&uid].clone(), self.claims[&uid].0);
+                self.enter(&wanted.name, wanted.limit, uid, claim, wanted.on_conflict);
+            }
+        }
+    }
+
+    fn acquire(&mut self, name: &str, limit: u32, uid: u128, claim: u64, on_conflict: SlotConflict, begins: Option<i64>) -> SlotStatus {
         if let Some((known, status, at)) = self.claims.get(&uid).cloned() {
-            let live = matches!(status, SlotStatus::Held | SlotStatus::Waiting);
+            let live = status.is_live();
             if claim < known {
                 return SlotStatus::Released;
             }
             if live && at == name {
                 self.claims.insert(uid, (claim, status, at));
+                if status == SlotStatus::Parked {
+                    return status;
+                }
                 self.limits.insert(name.into(), limit);
                 self.fill(name);
                 return self.claims[&uid].1;
@@ -192,6 +255,15 @@ impl Model {
                 self.leave(uid, &at);
             }
         }
+        self.wanted.insert(uid, Wanted { name: name.into(), limit, on_conflict, begins });
+        if begins.is_some() && self.paused {
+            self.claims.insert(uid, (claim, SlotStatus::Parked, name.into()));
+            return SlotStatus::Parked;
+        }
+        self.enter(name, limit, uid, claim, on_conflict)
+    }
+
+    fn enter(&mut self, name: &str, limit: u32, uid: u128, claim: u64, on_conflict: SlotConflict) -> SlotStatus {
         self.limits.insert(name.into(), limit);
         let held = self.holders.entry(name.into()).or_default();
         let waiters = self.waiters.entry(name.into()).or_default();
@@ -240,24 +312,30 @@ impl Model {
 
 #[derive(Clone, Debug)]
 enum Op {
-    Acquire { name: &'static str, limit: u32, uid: u128, claim: u64, on_conflict: SlotConflict },
+    Acquire { name: &'static str, limit: u32, uid: u128, claim: u64, on_conflict: SlotConflict, begins: Option<i64> },
     Release { uid: u128, claim: u64 },
+    Pause(bool),
 }
 
 fn op() -> impl Strategy<Value = Op> {
     let conflict = prop_oneof![Just(SlotConflict::Queue), Just(SlotConflict::Reject), Just(SlotConflict::Replace)];
     let name = prop_oneof![Just("a"), Just("b")];
     prop_oneof![
-        3 => (name, 1u32..4, 1u128..9, 1u64..4, conflict)
-            .prop_map(|(name, limit, uid, claim, on_conflict)| Op::Acquire { name, limit, uid, claim, on_conflict }),
-        2 => (1u128..9, 1u64..4).prop_map(|(uid, claim)| Op::Release { uid, claim }),
+        6 => (name, 1u32..4, 1u128..9, 1u64..4, conflict, proptest::option::of(0i64..20))
+            .prop_map(|(name, limit, uid, claim, on_conflict, begins)| Op::Acquire { name, limit, uid, claim, on_conflict, begins }),
+        4 => (1u128..9, 1u64..4).prop_map(|(uid, claim)| Op::Release { uid, claim }),
+        1 => any::<bool>().prop_map(Op::Pause),
     ]
 }
 
 fn command(op: &Op) -> FlowCommand {
     match *op {
-        Op::Acquire { name, limit, uid, claim, on_conflict } => acquire(name, limit, uid, claim, on_conflict),
+        Op::Acquire { name, limit, uid, claim, on_conflict, begins } => {
+            let (key, run, begins) = (key(name), run(uid, claim), begins.map(Timestamp));
+            FlowCommand::AcquireSlot { key, limit, run, on_conflict, begins }
+        }
         Op::Release { uid, claim } => release(uid, claim),
+        Op::Pause(on) => pause_workflow("deploy", on),
     }
 }
 
@@ -267,14 +345,22 @@ proptest! {
         let mut group = Group::new();
         let mut model = Model::default();
         for op in &ops {
-            let answer = group.slot(command(op));
             match *op {
-                Op::Acquire { name, limit, uid, claim, on_conflict } => {
-                    prop_assert_eq!(answer.status, model.acquire(name, limit, uid, claim, on_conflict));
+                Op::Acquire { name, limit, uid, claim, on_conflict, begins } => {
+                    let answer = group.slot(command(op));
+                    prop_assert_eq!(answer.status, model.acquire(name, limit, uid, claim, on_conflict, begins));
                     prop_assert!(!uids(&answer.replaces).contains(&uid), "nobody replaces itself");
                 }
-                Op::Release { uid, claim } => model.release(uid, claim),
+                Op::Release { uid, claim } => {
+                    group.slot(command(op));
+                    model.release(uid, claim);
+                }
+                Op::Pause(on) => {
+                    prop_assert_eq!(group.changed(command(op)), model.paused != on);
+                    model.pause(on);
+                }
             }
+            prop_assert_eq!(group.store.parked_runs("default", "deploy", 100).unwrap(), model.parked().len());
             for name in ["a", "b"] {
                 let holders = uids(&group.store.slot_holders(&key(name), 100).unwrap());
                 let waiters = uids(&group.store.slot_waiters(&key(name), 100).unwrap());
@@ -353,6 +439,8 @@ fn commands_and_state_keep_their_bytes() {
     let time = Timestamp(1_700_000_000_123);
     for (name, command) in [
         ("flow_acquire_slot_v1", acquire("k", 2, 7, 3, SlotConflict::Replace)),
+        ("flow_acquire_slot_v2", begin("k", 2, 7, 1_700_000_000_000, SlotConflict::Queue)),
+        ("flow_set_workflow_paused_v1", pause_workflow("deploy", true)),
         ("flow_release_slot_v1", release(7, 3)),
         ("flow_put_limit_v1", FlowCommand::PutLimit { limit: limit(), principal: principal() }),
         ("flow_delete_limit_v1", FlowCommand::DeleteLimit { name: "api".into(), principal: principal() }),
@@ -364,6 +452,12 @@ fn commands_and_state_keep_their_bytes() {
         golden::check(name, &bytes);
         assert_eq!(SystemCommand::decode(bytes).unwrap(), (time, command));
     }
-    let answer = SystemAnswer::Flow(FlowAnswer::Slot(SlotAnswer { status: SlotStatus::Waiting, replaces: vec![run(1, 2)] }));
-    assert_eq!(SystemAnswer::decode(answer.encode()).unwrap(), answer);
+    for answer in [
+        FlowAnswer::Slot(SlotAnswer { status: SlotStatus::Waiting, replaces: vec![run(1, 2)] }),
+        FlowAnswer::Slot(SlotAnswer { status: SlotStatus::Parked, replaces: Vec::new() }),
+        FlowAnswer::Changed { changed: true, revision: 7, more: true },
+    ] {
+        let answer = SystemAnswer::Flow(answer);
+        assert_eq!(SystemAnswer::decode(answer.encode()).unwrap(), answer);
+    }
 }
