@@ -1,4 +1,4 @@
-//! Places where a test makes a node die, so that it dies exactly between two things that matter.
+//! Places where a test makes a node die, so that it dies exactly between two things that matter; and one where a test makes it wait.
 //!
 //! Only in builds with debug assertions, and only if `QUORUS_CRASH_AT=<place>@<marker file>` is set: the first node that reaches the place creates
 //! the marker and aborts, as if by `kill -9`; whoever comes later finds the marker and goes on.
@@ -45,3 +45,24 @@ pub(crate) fn reached(place: Place) {
 /// Does nothing: crash points exist in test builds only.
 #[cfg(not(debug_assertions))]
 pub(crate) fn reached(_place: Place) {}
+
+/// Group 0 is applied here no further while the file that `QUORUS_STALL_SYSTEM` names holds this process's id: what the node knows of it grows
+/// old, and everything else goes on.
+#[cfg(debug_assertions)]
+pub(crate) fn stalled() {
+    use std::{sync::LazyLock, thread::sleep, time::Duration};
+    static FILE: LazyLock<Option<std::ffi::OsString>> = LazyLock::new(|| std::env::var_os("QUORUS_STALL_SYSTEM"));
+    let Some(file) = &*FILE else { return };
+    let wanted = || std::fs::read_to_string(file).is_ok_and(|pid| pid.trim() == std::process::id().to_string());
+    if wanted() {
+        tokio::task::block_in_place(|| {
+            while wanted() {
+                sleep(Duration::from_millis(20));
+            }
+        });
+    }
+}
+
+/// Does nothing: nobody waits but in test builds.
+#[cfg(not(debug_assertions))]
+pub(crate) fn stalled() {}

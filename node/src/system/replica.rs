@@ -12,7 +12,7 @@ use super::{
     revision, schedule, trigger,
     workflow::{self, WorkflowName},
 };
-use crate::{codec, store::StoreError};
+use crate::{codec, crash_point, store::StoreError};
 
 /// Applies the commands of the system group.
 pub struct SystemReplica {
@@ -46,6 +46,7 @@ impl SystemReplica {
 
 impl StateMachine for SystemReplica {
     fn apply(&mut self, entries: &[Entry], batch: &mut Batch) -> Result<Vec<Bytes>, ApplyError> {
+        crash_point::stalled();
         let mut overlay = Overlay::new(self.store.disk());
         let mut pending = Pending::default();
         let mut answers = Vec::with_capacity(entries.len());

@@ -126,6 +126,11 @@ impl Cluster {
         }
     }
 
+    /// The process of a node that is up.
+    pub fn pid(&self, id: u64) -> u32 {
+        self.nodes.iter().find(|node| node.id == id).and_then(|node| node.child.as_ref()).unwrap().id()
+    }
+
     /// What a node has logged.
     pub fn log(&self, id: u64) -> String {
         let node = self.nodes.iter().find(|node| node.id == id).unwrap();

@@ -167,6 +167,63 @@ async fn no_start_that_comes_after_the_answer_begins_also_not_by_a_leader_that_s
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_knows_too_little_is_named_and_one_that_follows_it_asks_first() {
+    let folder = tempfile::tempdir().unwrap();
+    let stall = folder.path().join("stall");
+    let mut cluster = Cluster::start_with(3, &[("QUORUS_STALL_SYSTEM", stall.to_str().unwrap())]).await;
+    let client = cluster.client();
+    let revision = apply(&client, &chain("deploy", 1)).await;
+    let record = Record::default();
+    let _worker = work(&cluster, "w", 8, &record, |_| async { Ok(Output::from(serde_json::json!(1))) });
+    let leaders = || async { client.cluster_status().await.unwrap().shards.into_iter().map(|status| (status.shard, status.leader_node)) };
+    let keeper = cluster.leader_of(0).await;
+    let late = 1 + keeper % 3;
+    let dies = 1 + late % 3;
+    let of_keeper = cluster.client_of(keeper);
+    let led_by = |node| async move { leaders().await.filter(|led| led.0 > 0 && led.1 == node).map(|led| led.0).collect::<BTreeSet<_>>() };
+    eventually("all of them lead", || async { (!led_by(late).await.is_empty() && !led_by(dies).await.is_empty()).then_some(()) }).await;
+
+    // One node leads shards and does not hear of the pause: the answer says which.
+    let before = led_by(late).await;
+    std::fs::write(&stall, cluster.pid(late).to_string()).unwrap();
+    let paused = pause(&of_keeper).await;
+    let unconfirmed: BTreeSet<_> = paused.unconfirmed_shards.iter().copied().collect();
+    assert!(paused.changed && !unconfirmed.is_empty(), "{paused:?}");
+    // Leaderships may be moved meanwhile.
+    let of_late: BTreeSet<_> = led_by(late).await.union(&before).copied().collect();
+    assert!(unconfirmed.is_subset(&of_late), "{unconfirmed:?} of {of_late:?}");
+
+    // Another one dies, whose shards were confirmed. The late node takes some of them over, and still knows nothing of the pause.
+    let inherited = led_by(dies).await;
+    cluster.kill(dies);
+    eventually("the late node leads shards of the dead one", || async {
+        let led = led_by(late).await;
+        (led.iter().any(|shard| inherited.contains(shard)) && led_by(dies).await.is_empty()).then_some(())
+    })
+    .await;
+    let mut kept = 0;
+    for number in 0..64 {
+        let run = start(&of_keeper, "deploy", &format!("r{number}"), revision).await;
+        if !unconfirmed.contains(&run.shard) {
+            assert_eq!(run.status(), RunStatus::Queued, "shard {} was confirmed", run.shard);
+            kept += usize::from(led_by(late).await.contains(&run.shard));
+        }
+    }
+    assert!(kept > 0, "some of them were started by the late node");
+
+    std::fs::remove_file(&stall).unwrap();
+    eventually("all leaders know", || async { pause(&of_keeper).await.unconfirmed_shards.is_empty().then_some(()) }).await;
+    for number in 64..96 {
+        assert_eq!(start(&of_keeper, "deploy", &format!("r{number}"), revision).await.status(), RunStatus::Queued);
+    }
+    assert!(resume(&of_keeper).await);
+    for number in 0..96 {
+        assert_eq!(end(&of_keeper, &format!("r{number}")).await.status(), RunStatus::Succeeded);
+    }
+    assert!(record.counts().values().all(|count| *count == 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn only_a_workflow_that_is_there_is_paused_and_what_waits_for_a_slot_is_parked_with_it() {
     let cluster = Cluster::start(1).await;
     let client = cluster.client();
