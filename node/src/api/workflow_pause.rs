@@ -15,6 +15,8 @@ use crate::system::{FlowAnswer, FlowCommand, SystemAnswer, SystemCommand};
 
 /// Leaders that take longer are reported as unconfirmed.
 const LEARNT_WITHIN: Duration = Duration::from_secs(5);
+/// Pause before one is asked again.
+const ASK_AGAIN: Duration = Duration::from_millis(50);
 /// Leaders asked at a time.
 const ASKED_AT_ONCE: usize = 64;
 /// Parked runs are counted up to this number.
@@ -88,13 +90,25 @@ async fn set(context: &ApiContext, journey: &Journey, command: FlowCommand) -> R
 /// The shards whose leaders did not confirm in time that they know what group 0 decided up to a revision.
 async fn not_learnt(context: &ApiContext, journey: &Journey, revision: u64) -> Result<Vec<GroupId>, Status> {
     let until = journey.deadline.min(Instant::now() + LEARNT_WITHIN);
-    let asked = stream::iter(1..=context.shards()?).map(|shard| async move {
-        let message = peer::LearnRevisionRequest { shard, revision };
-        let learnt = tokio::time::timeout_at(until, courier_service::learn_revision(context, journey, message)).await;
-        (shard, matches!(learnt, Ok(Ok(_))))
-    });
+    let asked = stream::iter(1..=context.shards()?)
+        .map(|shard| async move { (shard, learns(context, journey, peer::LearnRevisionRequest { shard, revision }, until).await) });
     let mut missing: Vec<_> =
         asked.buffer_unordered(ASKED_AT_ONCE).filter_map(|(shard, learnt)| async move { (!learnt).then_some(shard) }).collect().await;
     missing.sort_unstable();
     Ok(missing)
+}
+
+/// Asks until there is an answer: in a cluster that was just made, a node that was to answer may not have its replica yet.
+async fn learns(context: &ApiContext, journey: &Journey, message: peer::LearnRevisionRequest, until: Instant) -> bool {
+    loop {
+        match tokio::time::timeout_at(until, courier_service::learn_revision(context, journey, message)).await {
+            Ok(Ok(_)) => return true,
+            Ok(Err(_)) if Instant::now() + ASK_AGAIN < until => tokio::time::sleep(ASK_AGAIN).await,
+            Ok(Err(error)) => {
+                tracing::debug!(shard = message.shard, %error, "the leader of a shard did not confirm that it knows of a pause");
+                return false;
+            }
+            Err(_) => return false,
+        }
+    }
 }
