@@ -47,6 +47,7 @@ forbid node/engine/Cargo.toml tokio rocksdb tonic prost openraft ractor rand quo
 forbid raft/Cargo.toml quorus-engine quorus-spec quorus-node quorus-client ractor
 forbid proto/Cargo.toml quorus-engine quorus-spec quorus-raft quorus-node quorus-client
 forbid node/Cargo.toml openraft quorus-client quorus-chaos quorus-benches
+forbid benches/options/Cargo.toml quorus-proto quorus-engine quorus-client quorus-node quorus-chaos tokio
 forbid client/Cargo.toml openraft rocksdb quorus-raft quorus-node quorus-chaos quorus-benches
 
 # Links between the papers lead somewhere.

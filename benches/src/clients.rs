@@ -19,9 +19,9 @@ pub(crate) struct Clients {
 }
 
 impl Clients {
-    /// Connections for so many clients, or a given number of them. Connects to nothing yet.
-    pub(crate) fn new(endpoints: &[String], concurrency: usize, connections: Option<usize>) -> anyhow::Result<Self> {
-        let count = connections.unwrap_or_else(|| concurrency.div_ceil(CLIENTS_PER_CONNECTION).max(endpoints.len().min(concurrency)));
+    /// Connections for so many runs at a time, or a given number of them. Connects to nothing yet.
+    pub(crate) fn new(endpoints: &[String], namespace: &str, at_a_time: usize, connections: Option<usize>) -> anyhow::Result<Self> {
+        let count = connections.unwrap_or_else(|| at_a_time.div_ceil(CLIENTS_PER_CONNECTION).max(endpoints.len().min(at_a_time)));
         let retries: Arc<Mutex<BTreeMap<String, u64>>> = Arc::default();
         let clients = (0..count.max(1)).map(|index| {
             let mut endpoints = endpoints.to_vec();
@@ -34,7 +34,8 @@ impl Clients {
                 let reason = if error.reason.is_empty() { format!("{:?}", error.code) } else { error.reason.clone() };
                 *retries.lock().entry(reason).or_default() += 1;
             });
-            Client::new(Options { endpoints, on_retry: Some(on_retry), ..Options::default() })
+            let namespace = namespace.to_owned();
+            Client::new(Options { endpoints, namespace, on_retry: Some(on_retry), ..Options::default() })
         });
         Ok(Self { clients: clients.collect::<Result<_, _>>()?, retries })
     }

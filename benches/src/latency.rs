@@ -28,6 +28,12 @@ impl Latencies {
         self.0 += &other.0;
     }
 
+    /// The part of them that is at most so long, from 0 to 1.
+    #[cfg(test)]
+    pub(crate) fn part_below(&self, latency: Duration) -> f64 {
+        self.0.quantile_below(u64::try_from(latency.as_micros()).unwrap())
+    }
+
     /// The figures, if there are any.
     pub(crate) fn summary(&self) -> Option<Summary> {
         let quantile = |quantile| millis(self.0.value_at_quantile(quantile));

@@ -1,33 +1,22 @@
-//! The closed loop: so many clients, each with one run at a time.
+//! One run after another, as a client sees it: start it, wait for its end.
 //!
 //! A client waits for its run on a watch stream that begins after any event that there will be, so that the node sends the end and
 //! nothing else. The watch is opened after the start was answered, as every client does that waits for what it started.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::{Duration, Instant},
-};
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use indicatif::ProgressBar;
 use quorus_client::Client;
 use quorus_proto::v1::{RunStatus, StartRunRequest, WatchRunRequest};
-use tokio::task::JoinSet;
 
-use crate::{
-    clients::Clients,
-    latency::Latencies,
-    workload::{Applied, Workload},
-};
+use crate::{clients::Clients, pace::Turn, workload::Applied};
 
-/// What a load needs to know.
+/// What is needed to do the runs of a load.
 #[derive(Debug)]
 pub(crate) struct Load {
     pub(crate) clients: Clients,
-    pub(crate) workflow: Applied,
+    /// The workflows; runs take turns.
+    pub(crate) workflows: Vec<Applied>,
     /// What run ids begin with; the run's number follows.
     pub(crate) prefix: String,
     pub(crate) patience: Duration,
@@ -35,64 +24,27 @@ pub(crate) struct Load {
     pub(crate) wait: bool,
 }
 
-/// What a load came to.
-#[derive(Debug)]
-pub(crate) struct Outcome {
-    pub(crate) runs: usize,
-    pub(crate) elapsed: Duration,
-    pub(crate) latencies: Latencies,
-}
-
 impl Load {
-    pub(crate) fn new(clients: Clients, workflow: Applied, prefix: String, patience: Duration, workload: &Workload) -> Self {
-        Self { clients, workflow, prefix, patience, wait: workload.tasks > 0 }
+    /// The id of a run.
+    pub(crate) fn run_id(&self, number: usize) -> String {
+        format!("{}{number}", self.prefix)
     }
 
-    /// Executes `runs` runs, numbered from `first` on, and ends with the first error.
-    pub(crate) async fn drive(
-        self: &Arc<Self>,
-        first: usize,
-        runs: usize,
-        concurrency: usize,
-        bar: &ProgressBar,
-    ) -> anyhow::Result<Outcome> {
-        let next = Arc::new(AtomicUsize::new(first));
-        let began = Instant::now();
-        let mut clients = JoinSet::new();
-        for client in 0..concurrency.min(runs) {
-            let (load, next, bar) = (self.clone(), next.clone(), bar.clone());
-            clients.spawn(async move { load.client(client, &next, first + runs, &bar).await });
-        }
-        let mut latencies = Latencies::new()?;
-        while let Some(client) = clients.join_next().await {
-            latencies.add(&client.context("a client panicked")??);
-        }
-        Ok(Outcome { runs, elapsed: began.elapsed(), latencies })
+    /// Does a run.
+    pub(crate) async fn run(&self, turn: Turn) -> anyhow::Result<()> {
+        let run_id = self.run_id(turn.number);
+        let run = tokio::time::timeout(self.patience, self.start(self.clients.of(turn.client), turn.number, &run_id)).await;
+        run.unwrap_or_else(|_| bail!("no end after {} s; --patience gives it more", self.patience.as_secs()))
+            .with_context(|| format!("run {run_id}"))
     }
 
-    async fn client(&self, client: usize, next: &AtomicUsize, end: usize, bar: &ProgressBar) -> anyhow::Result<Latencies> {
-        let mut latencies = Latencies::new()?;
-        let client = self.clients.of(client);
-        loop {
-            let number = next.fetch_add(1, Ordering::Relaxed);
-            if number >= end {
-                return Ok(latencies);
-            }
-            let run_id = format!("{}{number}", self.prefix);
-            let began = Instant::now();
-            let run = tokio::time::timeout(self.patience, self.run(client, &run_id)).await;
-            run.unwrap_or_else(|_| bail!("no end after {} s", self.patience.as_secs())).with_context(|| format!("run {run_id}"))?;
-            latencies.record(began.elapsed());
-            bar.inc(1);
-        }
-    }
-
-    async fn run(&self, client: &Client, run_id: &str) -> anyhow::Result<()> {
+    async fn start(&self, client: &Client, number: usize, run_id: &str) -> anyhow::Result<()> {
+        let workflow = self.workflows.get(number % self.workflows.len().max(1)).context("there is no workflow")?;
         let request = StartRunRequest {
-            workflow: self.workflow.name.clone(),
-            workflow_version: self.workflow.version,
+            workflow: workflow.name.clone(),
+            workflow_version: workflow.version,
             run_id: run_id.to_owned(),
-            min_revision: self.workflow.revision,
+            min_revision: workflow.revision,
             ..Default::default()
         };
         let started = client.start_run(request).await.context("starting it")?;

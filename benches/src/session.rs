@@ -1,126 +1,183 @@
-//! One execution of the tool: a cluster if one is asked for, a worker, a warm-up, the measurement, the report.
+//! One execution of the tool, from what it was told to the result.
+//!
+//! Invariant: however it ends, the nodes that it started are stopped, and the runs that it let wait elsewhere are removed. A second Ctrl-C
+//! says that this takes too long: nodes are killed then, and what still waits is told.
 
-use std::{sync::Arc, time::Duration};
+use std::{fs, path::Path};
 
-use anyhow::Context as _;
-use indicatif::{ProgressBar, ProgressStyle};
-use quorus_chaos::cluster::Cluster;
-use tempfile::TempDir;
+use anyhow::{Context as _, bail};
+use quorus_bench_options::{Configuration, Waiting, Work};
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
     clients::Clients,
-    load::Load,
-    nodes,
-    options::{Options, Work},
-    report::Report,
-    worker::{StepClock, Working},
+    failover,
+    pace::Pace,
+    phase::Phase,
+    report::{Machine, Report, Waited},
+    target::Target,
+    waiting::{self, Parking},
+    worker::Working,
     workload::Workload,
 };
 
-/// How long an own cluster may take to be ready.
-const READY_PATIENCE: Duration = Duration::from_secs(60);
-/// Where the load goes.
-struct Target {
-    endpoints: Vec<String>,
-    http: Vec<String>,
-    /// Process ids in the order of `http`, where they are known.
-    pids: Vec<u32>,
-    own: Option<(Cluster, Option<TempDir>)>,
+/// Concurrent clients, unless the options say how many.
+pub(crate) const CLIENTS: usize = 64;
+
+/// Somebody ended it.
+#[derive(Debug)]
+pub(crate) struct Interrupted;
+
+impl std::fmt::Display for Interrupted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("interrupted; there is no result")
+    }
 }
 
-/// Does what the options say.
-pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
-    let mut target = Target::of(options).await?;
-    let result = match &options.work {
-        Work::Worker => serve(&target.endpoints, &options.queue, options.capacity).await,
-        _ => load(options, &target).await,
+impl std::error::Error for Interrupted {}
+
+/// What was asked for can't be done.
+#[derive(Debug)]
+pub(crate) struct Misuse(String);
+
+impl std::fmt::Display for Misuse {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Misuse {}
+
+/// Does what the configuration says.
+pub(crate) async fn run(configuration: Configuration) -> anyhow::Result<()> {
+    let configuration = repeated(configuration)?;
+    if let Work::Failover(failover) = &configuration.options.work {
+        failover::check(&configuration, failover).map_err(Misuse)?;
+    }
+    let machine = Machine::this();
+    let mut target = tokio::select! {
+        target = Target::of(&configuration) => target?,
+        () = ended() => return Err(Interrupted.into()),
     };
-    if let Some((cluster, _)) = &mut target.own {
-        cluster.stop().await;
+    if matches!(configuration.options.work, Work::Worker) {
+        let served = serve(target.endpoints(), &configuration.options.queue, configuration.options.capacity).await;
+        target.stop().await;
+        return served;
     }
-    result
+    let mut parking = None;
+    let result = tokio::select! {
+        result = work(&configuration, machine, &mut target, &mut parking) => result,
+        () = ended() => Err(Interrupted.into()),
+    };
+    let tidy = async {
+        match parking.filter(|_| !target.is_own()) {
+            Some(parking) => parking.terminate(&configuration).await.context("removing the runs that wait"),
+            None => Ok(()),
+        }
+    };
+    let tidied = tokio::select! {
+        tidied = tidy => tidied,
+        () = ended() => Err(anyhow::Error::new(Interrupted).context("runs of the workflow bench-waiting-* may still wait")),
+    };
+    tokio::select! {
+        () = target.stop() => {}
+        // They die with the target.
+        () = ended() => {}
+    }
+    // Nothing is printed that was not cleaned up after.
+    let report = result?;
+    tidied?;
+    report.print()
 }
 
-impl Target {
-    async fn of(options: &Options) -> anyhow::Result<Self> {
-        let Some(count) = options.cluster else {
-            return Ok(Self { endpoints: options.endpoints.clone(), http: options.http.clone(), pids: Vec::new(), own: None });
-        };
-        let quorusd = match &options.quorusd {
-            Some(path) => path.clone(),
-            None => std::env::current_exe().context("finding this program")?.with_file_name("quorusd"),
-        };
-        let (folder, temporary) = match &options.data {
-            Some(folder) => (folder.clone(), None),
-            None => TempDir::new().map(|temporary| (temporary.path().to_owned(), Some(temporary)))?,
-        };
-        std::fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
-        let mut cluster = Cluster::start(&quorusd, &folder, count, &[])?;
-        cluster.wait_ready(READY_PATIENCE).await?;
-        let (endpoints, http, pids) = (cluster.endpoints(), cluster.http_addresses(), cluster.pids().into_values().collect());
-        Ok(Self { endpoints, http, pids, own: Some((cluster, temporary)) })
+/// Ctrl-C, or a polite request to end.
+async fn ended() {
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else { return };
+    tokio::select! {
+        // A signal that can't be listened to ends the process by itself.
+        _ = tokio::signal::ctrl_c() => {}
+        _ = terminate.recv() => {}
     }
 }
 
-/// Works for others until Ctrl-C.
+/// The configuration of an earlier result, if that is what is to be repeated.
+fn repeated(configuration: Configuration) -> anyhow::Result<Configuration> {
+    #[derive(serde::Deserialize)]
+    struct Result {
+        configuration: Configuration,
+    }
+    let Work::Repeat { result } = &configuration.options.work else { return Ok(configuration) };
+    let read = |path: &Path| {
+        let text = fs::read_to_string(path)?;
+        anyhow::Ok(serde_json::from_str::<Result>(&text)?.configuration)
+    };
+    let earlier =
+        read(result).with_context(|| format!("reading the configuration in {}, which is to be a result in JSON", result.display()))?;
+    if matches!(earlier.options.work, Work::Repeat { .. }) {
+        return Err(Misuse(format!("{} is no result", result.display())).into());
+    }
+    Ok(Configuration { output: configuration.output, quiet: configuration.quiet, ..earlier })
+}
+
+async fn work<'a>(
+    configuration: &'a Configuration,
+    machine: Machine,
+    target: &mut Target,
+    parking: &mut Option<Parking>,
+) -> anyhow::Result<Report<'a>> {
+    let options = &configuration.options;
+    let queue = options.queue.as_str();
+    let client = Clients::new(target.endpoints(), &configuration.namespace, 1, None)?;
+    let cluster = target.about(client.of(0)).await?;
+    let phase = match options.work {
+        Work::Chain(chain) => {
+            Phase { name: "chain", workload: Workload::chain(chain.steps, queue), pace: Pace::of(chain.pace, CLIENTS), runs: chain.runs }
+        }
+        Work::Fanout(fanout) => {
+            Phase { name: "fanout", workload: Workload::fanout(fanout, queue), pace: Pace::of(fanout.pace, 1), runs: fanout.runs }
+        }
+        Work::Mixed(mixed) => {
+            Phase { name: "mixed", workload: Workload::mixed(mixed, queue), pace: Pace::of(mixed.pace, CLIENTS), runs: mixed.runs }
+        }
+        Work::Start(start) => Phase { name: "start", workload: Workload::start(), pace: Pace::of(start.pace, CLIENTS), runs: start.runs },
+        Work::Waiting(waiting) => {
+            let (measured, waited) = wait(configuration, waiting, target, parking).await?;
+            let report = Report { configuration, machine, cluster, measured, gap_ms: None, events: Vec::new(), waited: Some(waited) };
+            return Ok(report);
+        }
+        Work::Failover(failover) => {
+            let failovers = failover::run(configuration, &failover, target).await?;
+            let (measured, gap_ms, events) = (failovers.measured, failovers.gaps, failovers.events);
+            return Ok(Report { configuration, machine, cluster, measured, gap_ms, events, waited: None });
+        }
+        // Both are something else by now.
+        Work::Worker | Work::Repeat { .. } => bail!("this makes no load"),
+    };
+    let measured = phase.measure(configuration, target).await?;
+    Ok(Report { configuration, machine, cluster, measured, gap_ms: None, events: Vec::new(), waited: None })
+}
+
+/// The load of `waiting`: without, then with the runs that wait.
+async fn wait(
+    configuration: &Configuration,
+    waiting: Waiting,
+    target: &mut Target,
+    parking: &mut Option<Parking>,
+) -> anyhow::Result<(crate::phase::Measured, Waited)> {
+    let queue = &configuration.options.queue;
+    let empty = waiting::chain("empty", waiting, queue).measure(configuration, target).await.context("the load without waiting runs")?;
+    // Known outside before the first one waits, so that they are removed however this ends.
+    let parking = parking.insert(Parking::prepare(configuration, target, waiting).await?);
+    let parked = parking.park(configuration, target).await?;
+    let on_top = waiting::chain("on top", waiting, queue).measure(configuration, target).await.context("the load on top")?;
+    parking.must_wait().await?;
+    let compared = waiting::compare(&empty, &parked, &on_top);
+    Ok((on_top, Waited { empty, parked, compared }))
+}
+
+/// Works for others until somebody ends it.
 async fn serve(endpoints: &[String], queue: &str, capacity: usize) -> anyhow::Result<()> {
     let working = Working::start(endpoints, queue, capacity, None)?;
-    tokio::signal::ctrl_c().await?;
+    ended().await;
     working.stop().await
-}
-
-async fn load(options: &Options, target: &Target) -> anyhow::Result<()> {
-    let workload = Workload::of(&options.work, &options.queue).context("there is no load in this command")?;
-    let clients = Clients::new(&target.endpoints, workload.concurrency, options.connections)?;
-    let workflow = workload.apply(clients.of(0)).await?;
-    let prefix = format!("bench-{}-", &uuid::Uuid::new_v4().simple().to_string()[..8]);
-    let warm_up = options.warm_up.unwrap_or(workload.concurrency);
-
-    let clock = Arc::new(StepClock::new(&prefix, warm_up + workload.runs)?);
-    let working = if options.no_worker || workload.tasks == 0 {
-        None
-    } else {
-        Some(Working::start(&target.endpoints, &options.queue, options.capacity, Some(clock.clone()))?)
-    };
-    let load = Arc::new(Load::new(clients, workflow, prefix, Duration::from_secs(options.patience), &workload));
-    let bar = progress(warm_up + workload.runs);
-    load.drive(0, warm_up, workload.concurrency, &bar).await.context("warming up")?;
-
-    let (nodes_before, own_before) = (nodes::ask(&target.http, &target.pids).await?, nodes::own_cpu_seconds());
-    load.clients.forget_retries();
-    clock.measure();
-    let outcome = load.drive(warm_up, workload.runs, workload.concurrency, &bar).await;
-    let (nodes_after, own_after) = (nodes::ask(&target.http, &target.pids).await, nodes::own_cpu_seconds());
-    bar.finish_and_clear();
-    let outcome = outcome?;
-    if let Some(working) = working {
-        working.stop().await?;
-    }
-
-    let steps = outcome.runs * workload.tasks;
-    let seconds = outcome.elapsed.as_secs_f64();
-    let nodes = nodes_after?.into_iter().enumerate().map(|(index, node)| node.since(nodes_before.get(index)));
-    Report {
-        configuration: options,
-        runs: outcome.runs,
-        steps,
-        seconds,
-        runs_per_second: outcome.runs as f64 / seconds,
-        steps_per_second: steps as f64 / seconds,
-        run_latency_ms: outcome.latencies.summary(),
-        step_latency_ms: clock.latencies().summary().filter(|_| workload.sequential),
-        retries: load.clients.retries(),
-        client_cpu_seconds: own_after.zip(own_before).map(|(after, before)| after - before),
-        nodes: nodes.collect(),
-    }
-    .print()
-}
-
-/// Shown on a terminal only.
-fn progress(runs: usize) -> ProgressBar {
-    let bar = ProgressBar::new(runs as u64);
-    if let Ok(style) = ProgressStyle::with_template("{bar:40} {pos}/{len} runs  {per_sec}  {elapsed}") {
-        bar.set_style(style);
-    }
-    bar
 }

@@ -14,27 +14,33 @@ use quorus_client::{Worker, WorkerError};
 use quorus_proto::v1::Task;
 use tokio::{sync::oneshot, task::JoinHandle};
 
-use crate::{latency::Latencies, workload::TASK_TYPE};
+use crate::{
+    latency::Latencies,
+    workload::{self, TASK_TYPE, Workload},
+};
 
-/// When the last step of each run was executed.
+/// When the steps of each run were executed.
 #[derive(Debug)]
 pub(crate) struct StepClock {
     /// What the ids of this load's runs begin with; the rest is the run's number.
     prefix: String,
+    workload: Workload,
     began: Instant,
-    /// Nanoseconds since `began`, by run number; 0 before the first step.
-    executed: Vec<AtomicU64>,
+    /// Nanoseconds since `began` by run and step; 0 before it was executed.
+    executed: Vec<Box<[AtomicU64]>>,
     measuring: AtomicBool,
     latencies: Mutex<Latencies>,
 }
 
 impl StepClock {
-    /// For runs with numbers below `runs`.
-    pub(crate) fn new(prefix: &str, runs: usize) -> anyhow::Result<Self> {
+    /// For runs of a workload with numbers below `runs`.
+    pub(crate) fn new(prefix: &str, workload: Workload, runs: usize) -> anyhow::Result<Self> {
+        let executed = (0..runs).map(|run| workload.before(run).iter().map(|_| AtomicU64::new(0)).collect()).collect();
         Ok(Self {
             prefix: prefix.to_owned(),
+            workload,
             began: Instant::now(),
-            executed: (0..runs).map(|_| AtomicU64::new(0)).collect(),
+            executed,
             measuring: AtomicBool::new(false),
             latencies: Mutex::new(Latencies::new()?),
         })
@@ -51,12 +57,20 @@ impl StepClock {
     }
 
     /// A step of a run is executed: now, as it does nothing.
-    fn executed(&self, run_id: &str) {
-        let number = run_id.strip_prefix(&self.prefix).and_then(|number| number.parse::<usize>().ok());
-        let Some(last) = number.and_then(|number| self.executed.get(number)) else { return };
+    fn executed(&self, run_id: &str, step: &str) {
+        let run = run_id.strip_prefix(&self.prefix).and_then(|number| number.parse::<usize>().ok());
+        let Some((run, step)) = run.zip(workload::step_index(step)) else { return };
+        let Some(executed) = self.executed.get(run) else { return };
+        let Some((own, before)) = executed.get(step).zip(self.workload.before(run).get(step)) else { return };
         let now = u64::try_from(self.began.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        let last = last.swap(now, Ordering::Relaxed);
-        if last > 0 && self.measuring.load(Ordering::Relaxed) {
+        // A step that is executed again waited for something else.
+        if own.compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed).is_err() || !self.measuring.load(Ordering::Relaxed) {
+            return;
+        }
+        // The last of those that it waited for is the one that it waited for longest. Unknown if another worker executed one.
+        let last = before.iter().map(|task| executed.get(*task).map_or(0, |time| time.load(Ordering::Relaxed)));
+        let known = last.clone().all(|time| time > 0);
+        if let Some(last) = last.max().filter(|_| known) {
             self.latencies.lock().record(Duration::from_nanos(now.saturating_sub(last)));
         }
     }
@@ -74,7 +88,7 @@ impl Working {
     pub(crate) fn start(endpoints: &[String], queue: &str, capacity: usize, clock: Option<Arc<StepClock>>) -> anyhow::Result<Self> {
         let execute = move |task: &Task| {
             if let Some(clock) = &clock {
-                clock.executed(&task.run_id);
+                clock.executed(&task.run_id, &task.step);
             }
         };
         let execute = Arc::new(execute);
@@ -106,18 +120,34 @@ impl Working {
 mod tests {
     use super::*;
 
+    fn count(clock: &StepClock) -> u64 {
+        clock.latencies().summary().map_or(0, |summary| summary.count)
+    }
+
     #[test]
     fn latency_is_between_the_steps_of_one_run_and_only_while_measuring() {
-        let clock = StepClock::new("load-", 2).unwrap();
-        let count = || clock.latencies().summary().map_or(0, |summary| summary.count);
-        clock.executed("load-0");
-        clock.executed("load-0");
+        let clock = StepClock::new("load-", Workload::chain(3, "q"), 2).unwrap();
+        clock.executed("load-0", "s0");
+        clock.executed("load-0", "s1");
         clock.measure();
-        clock.executed("load-1");
-        assert_eq!(count(), 0, "a first step has none before it");
-        clock.executed("load-1");
-        clock.executed("other-1");
-        clock.executed("load-7");
-        assert_eq!(count(), 1);
+        clock.executed("load-1", "s0");
+        assert_eq!(count(&clock), 0, "a first step has none before it");
+        clock.executed("load-1", "s1");
+        assert_eq!(count(&clock), 1);
+        for (run, step) in [("load-1", "s1"), ("other-1", "s2"), ("load-7", "s1"), ("load-1", "s3"), ("load-1", "each")] {
+            clock.executed(run, step);
+        }
+        assert_eq!(count(&clock), 1, "a second attempt, and what is not of this load");
+        clock.executed("load-0", "s2");
+        assert_eq!(count(&clock), 2);
+    }
+
+    #[test]
+    fn a_step_that_this_worker_has_not_seen_the_needs_of_has_no_latency() {
+        let clock = StepClock::new("load-", Workload::chain(3, "q"), 1).unwrap();
+        clock.measure();
+        clock.executed("load-0", "s0");
+        clock.executed("load-0", "s2");
+        assert_eq!(count(&clock), 0);
     }
 }

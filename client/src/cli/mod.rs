@@ -10,6 +10,7 @@ mod api;
 mod apply;
 mod approvals;
 mod args;
+mod bench;
 mod bulk;
 mod client;
 mod cluster;
@@ -138,6 +139,9 @@ enum Command {
     /// Call the gRPC API
     #[command(subcommand)]
     Api(api::Command),
+    /// Put load on a cluster, or on one that it starts, and measure it
+    #[command(after_help = quorus_bench_options::EXAMPLES, after_long_help = quorus_bench_options::FIGURES)]
+    Bench(quorus_bench_options::Options),
     /// Stand in for services that workflows call
     #[command(subcommand)]
     Stub(stub::Command),
@@ -153,6 +157,9 @@ enum Command {
 impl Command {
     /// False for what works without one, even when the contexts can't be read.
     fn asks_a_cluster(&self) -> bool {
+        if let Self::Bench(options) = self {
+            return options.cluster.is_none();
+        }
         !matches!(
             self,
             Self::Validate(_)
@@ -199,6 +206,7 @@ async fn run(command: Command, globals: &Globals) -> Result<(), Failure> {
         Command::Plan(args) => plan::run(&args, globals).await,
         Command::Explain(args) => schema::explain(&args, globals),
         Command::Schema(args) => schema::schema(&args, globals),
+        Command::Bench(options) => bench::run(options, globals),
         Command::Stub(command) => stub::run(command, globals).await,
         Command::Test(args) => testing::run(&args, globals),
         Command::Diff(args) => diff::run(&args, globals).await,
