@@ -13,7 +13,7 @@ WORKSPACE := --workspace --locked
 
 .PHONY: help
 help: ## This list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: setup
 setup: ## Install what the build needs (idempotent; says what is missing when it can't)
@@ -62,3 +62,7 @@ fix: setup ## Apply what verify can repair by itself
 .PHONY: bench
 bench: setup ## Benchmarks, with the release profile
 	$(CARGO) bench $(WORKSPACE) $(ARGS)
+
+.PHONY: bench-peer
+bench-peer: setup ## Quorus beside a peer, alternating rounds, ratios (ARGS="--rounds 5"); needs npm
+	@scripts/bench-peer.sh $(ARGS)

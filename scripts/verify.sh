@@ -15,6 +15,8 @@ gate() { # gate NAME COMMAND...
 }
 
 gate format cargo fmt --all --check
+# A workspace of its own: it depends on what the rest must not.
+gate format-peer cargo fmt --manifest-path benches/peer/Cargo.toml --check
 gate house-rules scripts/tidy.sh
 gate shell-scripts scripts/shell.sh
 gate licences scripts/licences.sh

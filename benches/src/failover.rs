@@ -93,7 +93,7 @@ pub(crate) async fn run(configuration: &Configuration, failover: &Failover, targ
     // Steps are timed for as many runs as are due in time; those that a longer watch adds are not.
     let due = failover.rate * (failover.before + failover.after) as f64 * (failover.clients * failover.events) as f64;
     let ready = Ready::prepare(&connected, target, workload, warm_up + due.ceil() as usize, failover.clients).await?;
-    let bar = phase::progress(configuration, "failover", warm_up);
+    let bar = phase::progress(configuration, "failover", warm_up + due.ceil() as usize);
     ready.drive(Pace::Closed(failover.clients), 0..warm_up, &bar).await.context("warming up")?;
     let ready = Arc::new(ready);
     let begin = ready.begin(target).await?;

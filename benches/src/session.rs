@@ -3,7 +3,11 @@
 //! Invariant: however it ends, the nodes that it started are stopped, and the runs that it let wait elsewhere are removed. A second Ctrl-C
 //! says that this takes too long: nodes are killed then, and what still waits is told.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    io::{self, Write as _},
+    path::Path,
+};
 
 use anyhow::{Context as _, bail};
 use quorus_bench_options::{Configuration, Waiting, Work};
@@ -60,7 +64,7 @@ pub(crate) async fn run(configuration: Configuration) -> anyhow::Result<()> {
         () = ended() => return Err(Interrupted.into()),
     };
     if matches!(configuration.options.work, Work::Worker) {
-        let served = serve(target.endpoints(), &configuration.options.queue, configuration.options.capacity).await;
+        let served = serve(&configuration, &target).await;
         target.stop().await;
         return served;
     }
@@ -175,9 +179,14 @@ async fn wait(
     Ok((on_top, Waited { empty, parked, compared }))
 }
 
-/// Works for others until somebody ends it.
-async fn serve(endpoints: &[String], queue: &str, capacity: usize) -> anyhow::Result<()> {
-    let working = Working::start(endpoints, queue, capacity, None)?;
+/// Works for others until somebody ends it. Others have to know where nodes are that it started.
+async fn serve(configuration: &Configuration, target: &Target) -> anyhow::Result<()> {
+    let options = &configuration.options;
+    let working = Working::start(target.endpoints(), &options.queue, options.capacity, None)?;
+    if target.is_own() {
+        let mut out = io::stdout().lock();
+        writeln!(out, "endpoints: {}", target.endpoints().join(",")).and_then(|()| out.flush()).context("telling where the nodes are")?;
+    }
     ended().await;
     working.stop().await
 }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::{
+    io::{BufRead as _, BufReader},
     path::Path,
     process::{Child, Command, Output, Stdio},
     time::{Duration, Instant},
@@ -248,9 +249,11 @@ async fn a_cluster_of_somebody_else_is_left_as_it_was_and_its_figures_are_absent
     let data = folder.path().canonicalize().unwrap();
     let child = command(&format!("worker {ONE} --data {}", data.display())).spawn().unwrap();
     let mut other = Guard(child);
-    let words = until("the node", || nodes_in(&data).pop());
-    let flag = |name: &str| words.iter().skip_while(|word| *word != name).nth(1).unwrap().clone();
-    let (endpoint, http) = (flag("--listen"), flag("--http-listen"));
+    let mut line = String::new();
+    BufReader::new(other.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let endpoint = line.trim_end().strip_prefix("endpoints: ").unwrap();
+    let words = nodes_in(&data).pop().unwrap();
+    let http = words.iter().skip_while(|word| *word != "--http-listen").nth(1).unwrap();
 
     let load = format!("--endpoints {endpoint} --no-worker --runs 3 --steps 2 --concurrency 1");
     let unknown = result(&format!("chain {load}"));

@@ -72,8 +72,11 @@ Examples:
   quorus bench failover --cluster 3 --node 2 --steps 1 -o json";
 
 pub(crate) const WORKER: &str = "\
-Example:
-  quorus bench worker --endpoints 10.0.0.1:7401,10.0.0.2:7401 --capacity 4096";
+With --cluster it prints where its nodes are, for load tools elsewhere.
+
+Examples:
+  quorus bench worker --endpoints 10.0.0.1:7401,10.0.0.2:7401 --capacity 4096
+  quorus bench worker --cluster 3";
 
 pub(crate) const REPEAT: &str = "\
 Everything is as in the result, the output format too; only --quiet is taken from this command line.

@@ -45,6 +45,7 @@ pub struct Configuration {
 
 /// What the tool is told, beyond what every command of Quorus takes.
 #[derive(Args, Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[command(next_help_heading = "Options of every load")]
 pub struct Options {
     /// Start a cluster of this many nodes on free ports of loopback, and stop it at the end
     #[arg(long, global = true, value_name = "NODES", value_parser = clap::value_parser!(u64).range(1..=9))]

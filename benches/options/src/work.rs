@@ -168,7 +168,7 @@ pub struct Failover {
     #[arg(long, default_value_t = 16, value_parser = at_least_one)]
     pub clients: usize,
     /// How many runs each client starts a second
-    #[arg(long, value_name = "RUNS_A_SECOND", default_value_t = 50.0, value_parser = rate)]
+    #[arg(long, value_name = "RUNS_A_SECOND", default_value_t = 20.0, value_parser = rate)]
     pub rate: f64,
     /// Tasks of each run, one after another; 0: starts only, as with `start`
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=1_000))]
