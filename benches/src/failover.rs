@@ -62,6 +62,8 @@ pub(crate) struct Event {
     pub(crate) gap_before_ms: f64,
     /// Runs that were done.
     pub(crate) done: usize,
+    /// Runs that were due and had no answer when the watch ended; their latencies are not known. More than one a client: a backlog.
+    pub(crate) unanswered: usize,
     /// Runs that the client library gave up.
     pub(crate) failed: usize,
     /// The first reason for that.
@@ -176,6 +178,7 @@ async fn event(
         gap_ms: seen.clients.iter().map(|client| millis(client.gaps.after)).collect(),
         gap_before_ms: seen.clients.iter().map(|client| millis(client.gaps.before)).fold(0.0, f64::max),
         done: seen.clients.iter().map(|client| client.done).sum(),
+        unanswered: seen.clients.iter().map(|client| client.unanswered).sum(),
         failed: seen.clients.iter().map(|client| client.failed).sum(),
         failure: seen.clients.iter().find_map(|client| client.failure.clone()),
     };
@@ -191,6 +194,7 @@ struct Witness {
     client: usize,
     gaps: Gaps,
     done: usize,
+    unanswered: usize,
     failed: usize,
     failure: Option<String>,
 }
@@ -206,7 +210,7 @@ struct Watched {
 impl Watched {
     async fn client(self, client: usize, schedule: Schedule, bar: &indicatif::ProgressBar) -> anyhow::Result<(Witness, Latencies)> {
         let mut latencies = Latencies::new()?;
-        let mut seen = Witness { client, gaps: Gaps::begin(schedule.due(0)), done: 0, failed: 0, failure: None };
+        let mut seen = Witness { client, gaps: Gaps::begin(schedule.due(0)), done: 0, unanswered: 0, failed: 0, failure: None };
         for index in 0.. {
             let due = schedule.due(index);
             let run = async {
@@ -216,7 +220,11 @@ impl Watched {
             };
             let answer = tokio::select! {
                 answer = run => answer,
-                () = self.stop.cancelled() => break,
+                () = self.stop.cancelled() => {
+                    let now = Instant::now();
+                    seen.unanswered = (index..).take_while(|index| schedule.due(*index) <= now).count();
+                    break;
+                }
             };
             match answer {
                 Ok(()) => {

@@ -99,6 +99,9 @@ impl Report<'_> {
     }
 
     fn table(&self, out: &mut impl Write) -> io::Result<()> {
+        if self.machine.debug_build {
+            row(out, "remark", "a build without optimisation: its figures say nothing about a release")?;
+        }
         if let Some(Waited { empty, parked, compared }) = &self.waited {
             writeln!(out, "without waiting runs")?;
             measured(empty, out)?;
@@ -122,14 +125,16 @@ impl Report<'_> {
             row(out, "gap per client", summary(gaps))?;
         }
         for event in &self.events {
-            let Event { node, shards_led, gap_before_ms, done, failed, .. } = event;
+            let Event { node, shards_led, gap_before_ms, done, unanswered, failed, .. } = event;
             let how = match event.stopped_in_order {
                 None => "killed",
                 Some(true) => "stopped in order",
                 Some(false) => "did NOT stop in order",
             };
             let longest = event.gap_ms.iter().copied().fold(0.0, f64::max);
-            let text = format!("longest gap {longest:.0} ms (before {gap_before_ms:.0}), {done} runs done, {failed} failed");
+            let text = format!(
+                "longest gap {longest:.0} ms (before {gap_before_ms:.0}), {done} runs done, {unanswered} due without answer, {failed} failed"
+            );
             row(out, format_args!("node {node}"), format_args!("{how}, led {shards_led} shards: {text}"))?;
             if let Some(failure) = &event.failure {
                 row(out, "", failure)?;

@@ -138,6 +138,7 @@ fn a_failover_tells_the_gap_of_every_client_at_every_event() {
         assert_eq!(event["gap_ms"].as_array().unwrap().len(), 4);
         assert_eq!((&event["failed"], &event["stopped_in_order"]), (&json!(0), &Value::Null), "{event}");
         assert!(event["shards_led"].as_u64().unwrap() > 0, "the node that leads the most: {event}");
+        assert!(event["unanswered"].is_u64(), "{event}");
         done += event["done"].as_u64().unwrap();
     }
     assert_eq!((result["runs"].as_u64(), count(&result["run_latency_ms"])), (Some(done), done));

@@ -68,7 +68,8 @@ async fn rounds(args: &Args) -> anyhow::Result<Report<'_>> {
         // Nodes are told absolute paths.
         let folder = folder.canonicalize()?;
         for ours in [round % 2 == 0, round % 2 == 1] {
-            let measured = if ours { quorus(args, round, &folder).await } else { peer(args, round, &folder).await };
+            let measured =
+                if ours { quorus(args, round, &folder, &mut report.debug_build).await } else { peer(args, round, &folder).await };
             report.samples.extend(measured.with_context(|| format!("round {round}; logs are in {}", folder.display()))?);
         }
         fs::remove_dir_all(&folder).with_context(|| format!("removing {}", folder.display()))?;
@@ -92,7 +93,7 @@ async fn peer(args: &Args, round: u32, folder: &Path) -> anyhow::Result<Vec<Meas
     Ok(all)
 }
 
-async fn quorus(args: &Args, round: u32, folder: &Path) -> anyhow::Result<Vec<Measured>> {
+async fn quorus(args: &Args, round: u32, folder: &Path, debug_build: &mut bool) -> anyhow::Result<Vec<Measured>> {
     let mut ours = Ours::start(&args.quorus_bench, folder).await?;
     let mut all = Vec::new();
     for concurrency in args.concurrency.iter().copied() {
@@ -100,6 +101,7 @@ async fn quorus(args: &Args, round: u32, folder: &Path) -> anyhow::Result<Vec<Me
         let sample = sample.with_context(|| format!("Quorus with {concurrency} clients"))?;
         all.push(Measured::told(round, Side::Quorus, sample, ours.rss_bytes()));
     }
+    *debug_build |= ours.debug_build;
     ours.stop().await?;
     Ok(all)
 }

@@ -25,6 +25,8 @@ const ENDPOINTS: &str = "endpoints: ";
 pub(crate) struct Ours {
     worker: Process,
     endpoints: String,
+    /// Our programs were built without optimisation; known after the first load.
+    pub(crate) debug_build: bool,
 }
 
 impl Ours {
@@ -38,7 +40,7 @@ impl Ours {
         let line = timeout(PATIENCE, lines.next_line()).await.context("our nodes took too long to start")??;
         let endpoints = line.as_deref().and_then(|line| line.strip_prefix(ENDPOINTS)).map(ToOwned::to_owned);
         let endpoints = endpoints.with_context(|| format!("our nodes did not start: see {}", folder.join("quorus.log").display()))?;
-        Ok(Self { worker, endpoints })
+        Ok(Self { worker, endpoints, debug_build: false })
     }
 
     /// Does it.
@@ -56,6 +58,7 @@ impl Ours {
         }
         self.worker.must_live()?;
         let result: Value = serde_json::from_slice(&output.stdout).context("reading our result")?;
+        self.debug_build = result["machine"]["debug_build"].as_bool().unwrap_or(false);
         let figure = |value: &Value| value.as_f64().context("a figure is absent from our result");
         let latency = &result["run_latency_ms"];
         Ok(Sample::new(load, figure(&result["seconds"])?, figure(&latency["p50"])?, figure(&latency["p99"])?))

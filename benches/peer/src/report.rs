@@ -88,7 +88,7 @@ impl Spread {
         let (min, max) = (*values.first()?, *values.last()?);
         let middle = values.len() / 2;
         let upper = *values.get(middle)?;
-        let lower = if values.len() % 2 == 0 { *values.get(middle - 1)? } else { upper };
+        let lower = if values.len().is_multiple_of(2) { *values.get(middle - 1)? } else { upper };
         Some(Self { median: (lower + upper) / 2.0, min, max })
     }
 }
@@ -110,15 +110,18 @@ pub(crate) struct Report<'a> {
     args: &'a Args,
     cpus: Option<usize>,
     load_average_before: Option<f64>,
+    /// Ours was built without optimisation, theirs never is.
+    pub(crate) debug_build: bool,
     pub(crate) samples: Vec<Measured>,
 }
 
 impl Serialize for Report<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut report = serializer.serialize_struct("Report", 5)?;
+        let mut report = serializer.serialize_struct("Report", 6)?;
         report.serialize_field("configuration", self.args)?;
         report.serialize_field("cpus", &self.cpus)?;
         report.serialize_field("load_average_before", &self.load_average_before)?;
+        report.serialize_field("debug_build", &self.debug_build)?;
         report.serialize_field("ratios", &self.ratios())?;
         report.serialize_field("samples", &self.samples)?;
         report.end()
@@ -132,6 +135,7 @@ impl<'a> Report<'a> {
             args,
             cpus: std::thread::available_parallelism().ok().map(usize::from),
             load_average_before: load.and_then(|text| text.split_whitespace().next()?.parse().ok()),
+            debug_build: false,
             samples: Vec::new(),
         }
     }
@@ -194,6 +198,9 @@ impl<'a> Report<'a> {
                 format!("{:.2} / {:.2}", latency(Side::Quorus), latency(against)),
                 spread(step_p50),
             ]);
+        }
+        if self.debug_build {
+            text.push_str("\nremark: our programs were built without optimisation, the peer's were not: these ratios say nothing\n");
         }
         text
     }
