@@ -55,10 +55,16 @@ impl Load {
             from_sequence: u64::MAX,
             ..Default::default()
         });
-        let mut last = RunStatus::Unspecified;
+        let mut last = None;
         while let Some(item) = watch.next().await.context("waiting for its end")? {
-            last = item.run.map_or(last, |run| run.status());
+            last = item.run.or(last);
         }
-        if last == RunStatus::Succeeded { Ok(()) } else { bail!("it ended as {}", last.as_str_name()) }
+        let last = last.context("its end came without the run")?;
+        if last.status() == RunStatus::Succeeded {
+            return Ok(());
+        }
+        let status = last.status();
+        let failure = client.whole_run(last).await.failure.map(|failure| format!(": {} ({})", failure.message, failure.r#type));
+        bail!("it ended as {}{}", status.as_str_name(), failure.unwrap_or_default())
     }
 }

@@ -136,6 +136,9 @@ impl Report<'_> {
                 "longest gap {longest:.0} ms (before {gap_before_ms:.0}), {done} runs done, {unanswered} due without answer, {failed} failed"
             );
             row(out, format_args!("node {node}"), format_args!("{how}, led {shards_led} shards: {text}"))?;
+            if *unanswered > event.gap_ms.len() {
+                row(out, "remark", "the clients could not keep up: a lower --rate, or a longer --after, measures the failover")?;
+            }
             if let Some(failure) = &event.failure {
                 row(out, "", failure)?;
             }

@@ -168,6 +168,9 @@ fn nodes_of_others_are_not_killed_and_misuse_says_what_to_do() {
         assert_eq!((code, stdout.as_str()), (2, ""), "{line}: {stderr}");
         assert!(stderr.contains(reason), "{line}: {stderr}");
     }
+    let (code, stdout, stderr) = run(&format!("fanout {ONE} --items 400000 --warm-up 0"));
+    assert_eq!((code, stdout.as_str()), (1, ""), "a load with a run that failed has no figures");
+    assert!(stderr.contains("RUN_STATUS_FAILED: ") && stderr.contains("(Quorus"), "the run's own reason: {stderr}");
     let (code, _, stderr) = run("repeat /nothing/here.json");
     assert!(code == 1 && stderr.contains("/nothing/here.json"), "{stderr}");
     let (code, _, stderr) = run("chain --cluster 1 --quorusd /nothing/here");
