@@ -150,8 +150,12 @@ fn holders<'e>(joined: &Joined<'e>) -> BTreeMap<&'e str, Vec<&'e str>> {
     let mut holders: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for run in joined.runs.values() {
         let key = run.of_type(EventType::SlotRequested).last().map(|event| event.key.as_str());
-        let granted = run.has(EventType::SlotGranted) && !run.has(EventType::SlotReleased);
-        if let Some(key) = key.filter(|_| granted) {
+        // A run that was reopened after its end asks again.
+        let steps = [EventType::SlotRequested, EventType::SlotGranted, EventType::SlotReleased];
+        let last = steps.iter().filter_map(|step| Some((run.of_type(*step).last()?.sequence, *step))).max_by_key(|(sequence, _)| *sequence);
+        let granted = last.is_some_and(|(_, step)| step == EventType::SlotGranted);
+        // Any number may hold the empty key, so it keeps nobody waiting.
+        if let Some(key) = key.filter(|key| granted && !key.is_empty()) {
             holders.entry(key).or_default().push(run.uid());
         }
     }
@@ -194,6 +198,24 @@ mod tests {
         scene.push(&people, event(EventType::AttentionRequested).run_status(RunStatus::NeedsAttention));
         scene.heal();
         assert_only(&scene.evidence(), &[]);
+    }
+
+    #[test]
+    fn a_run_may_wait_for_a_key_that_another_one_has_taken_again_but_not_for_one_that_nobody_holds() {
+        let told = |key: &str, last: EventType| {
+            let mut scene = Scene::new();
+            let (holds, waits) = (scene.start("h", "w"), scene.start("w", "w"));
+            for kind in [EventType::SlotRequested, EventType::SlotGranted, EventType::SlotReleased, EventType::SlotRequested, last] {
+                scene.push(&holds, event(kind).key(key));
+            }
+            scene.push(&holds, event(EventType::StepAwaiting).step("go"));
+            scene.push(&waits, event(EventType::SlotRequested).key(key));
+            scene.heal();
+            scene.evidence()
+        };
+        assert_only(&told("k", EventType::SlotGranted), &[]);
+        assert_only(&told("k", EventType::SlotReleased), &["I6"]);
+        assert_only(&told("", EventType::SlotGranted), &["I6"]);
     }
 
     #[test]

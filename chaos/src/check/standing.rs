@@ -10,13 +10,18 @@ use super::{joined::RunView, testimony::due_ms};
 pub(super) fn statuses(events: &[HistoryEvent]) -> Vec<RunStatus> {
     let mut status = RunStatus::Unspecified;
     let mut cancelled = false;
+    // What it goes on with when it has its slot.
+    let mut before_slot = RunStatus::Unspecified;
     let mut seen = Vec::with_capacity(events.len());
     for event in events {
         let stopping = if cancelled { RunStatus::Cancelling } else { RunStatus::Failing };
         status = match event.r#type() {
             EventType::RunStarted => RunStatus::Running,
-            EventType::SlotRequested => RunStatus::Queued,
-            EventType::SlotGranted if status == RunStatus::Queued => RunStatus::Running,
+            EventType::SlotRequested => {
+                before_slot = status;
+                RunStatus::Queued
+            }
+            EventType::SlotGranted if status == RunStatus::Queued => before_slot,
             EventType::RunFailing => RunStatus::Failing,
             EventType::RunCancelRequested => {
                 cancelled = true;
@@ -127,9 +132,13 @@ mod tests {
             event(EventType::PhaseChanged, "compensated", RunStatus::Unspecified),
             event(EventType::PhaseChanged, "finally", RunStatus::Unspecified),
             event(EventType::RunEnded, "", RunStatus::Cancelled),
+            event(EventType::RunReopened, "compensating", RunStatus::Unspecified),
+            event(EventType::SlotRequested, "", RunStatus::Unspecified),
+            event(EventType::SlotGranted, "", RunStatus::Unspecified),
             event(EventType::RunReopened, "running", RunStatus::Unspecified),
         ];
         use RunStatus::{Cancelled, Cancelling, Compensating, Queued, Running};
-        assert_eq!(statuses(&events), [Running, Queued, Running, Cancelling, Compensating, Cancelling, Cancelling, Cancelled, Running]);
+        let begins = [Running, Queued, Running, Cancelling, Compensating, Cancelling, Cancelling, Cancelled];
+        assert_eq!(statuses(&events), [&begins[..], &[Compensating, Queued, Compensating, Running]].concat());
     }
 }

@@ -55,6 +55,11 @@ impl Told {
         self.set(|event| event.signal = signal.to_owned())
     }
 
+    /// Of a concurrency slot.
+    pub(super) fn key(self, key: &str) -> Self {
+        self.set(|event| event.key = key.to_owned())
+    }
+
     pub(super) fn step_status(self, status: StepStatus) -> Self {
         self.set(|event| event.step_status = status.into())
     }
