@@ -7,8 +7,9 @@
 //!   hit by a fault since it began `a`, or `a` was ended because its time was over or somebody stopped it, which a worker learns a moment later;
 //! - (c, by itself) if `a` was given up because its worker was lost, and that worker was not hit: no deed of `a` is later than that record, within
 //!   the clock bound and a moment;
-//! - (d, not before its time) if `a` was given up because its worker was lost, and that worker was not hit: a whole lease lies between its grant and
-//!   that record, within the clock bound and a moment. Nodes' own workers, which die with their node, are left out; and so is everything if a clock
+//! - (d, not before its time) if `a` was given up because its worker was lost, and that worker was not hit, nor had been until a moment before the
+//!   grant: a whole lease lies between its grant and that record, within the clock bound and a moment. (A grant can fall to the stream of a process
+//!   that is dead already; the one that comes after it says so.) Nodes' own workers, which die with their node, are left out; and so is everything if a clock
 //!   was out of the bound.
 //!
 //! Sources: histories, ledger, faults. Limits: renewals of leases are not in the log, so (b) and (c) judge by what was recorded after a lease had run
@@ -114,7 +115,8 @@ fn in_its_time(joined: &Joined<'_>, run: &RunView<'_>, step: &str, attempt: &Att
     }
     let (granted_at, lost_at) = (joined.clock.at_us(attempt.leased), joined.clock.at_us(ended));
     let early = lost_at - granted_at < joined.lease_us() - joined.clock.slack_us;
-    findings.expect(!early || joined.worker_was_hit(&attempt.leased.worker, granted_at, lost_at), || {
+    let was_hit = joined.worker_was_hit(&attempt.leased.worker, granted_at - joined.clock.slack_us, lost_at);
+    findings.expect(!early || was_hit, || {
         Counterexample::new(run.name(), "an attempt was given up before its lease could be over, though nothing had happened to its worker")
             .step(step)
             .with([joined.clock.event(attempt.leased), joined.clock.event(ended)])
@@ -177,6 +179,22 @@ mod tests {
         assert_only(&early("worker-9", 29_000), &["I4"]);
         assert_only(&early("worker-1", 29_000), &[]);
         assert_only(&early("worker-9", 29_600), &[]);
+    }
+
+    #[test]
+    fn a_grant_to_a_process_that_has_just_died_may_be_given_up_at_once() {
+        let killed_before = |ms: u64| {
+            let mut scene = Scene::new();
+            let run = scene.start("r", "w");
+            scene.fault("worker-kill", "worker-1", 1_000);
+            scene.pass(1_000 + ms);
+            scene.abandon(&run, "a", 50);
+            scene.task(&run, "a");
+            scene.succeed(&run);
+            scene.evidence()
+        };
+        assert_only(&killed_before(100), &[]);
+        assert_only(&killed_before(5_000), &["I4"]);
     }
 
     #[test]
