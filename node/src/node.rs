@@ -226,6 +226,8 @@ pub async fn run_on(
     });
     let server = Server { api: api.clone(), prober: prober.clone(), dispatcher: dispatcher.clone(), times, draining: draining.clone() };
     let mut server = server.start(&*listener, &stop).await?;
+    // The server has the socket now, and closes it when it stops. Kept open here it would go on taking connections that nobody answers.
+    drop(listener);
 
     let opened = async {
         let system_group = host.open(group, Box::new(replica)).await?;
