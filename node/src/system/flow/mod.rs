@@ -1,7 +1,8 @@
 //! Flow control in group 0: concurrency slots of workflows, limits, and what operators have stopped.
 //!
 //! Reading order: [`slot`] (who holds a concurrency key, and who waits), [`slots`] (the rules), [`switches`] (limits, paused queues, drained
-//! workers, paused workflows: few, so all of them are in every node's memory), [`parked`] (what waits for the end of a workflow's pause), [`news`] (how a node learns of changes), [`command`], [`codec`].
+//! workers, paused workflows: few, so all of them are in every node's memory), [`parked`] (what waits for the end of a workflow's pause), [`news`]
+//! (how a node learns of changes), [`command`], [`codec`].
 //!
 //! | family | key | value |
 //! |---|---|---|

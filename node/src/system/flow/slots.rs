@@ -67,7 +67,8 @@ pub(super) fn acquire(
             return Ok(only(SlotStatus::Released));
         }
         if known.status.is_live() && known.key == wanted.key {
-            known.run.claim = wanted.run.claim;
+            // What it wants now counts: a run that was repaired waits, whatever it wanted when it was started.
+            (known.run.claim, known.limit, known.on_conflict) = (wanted.run.claim, wanted.limit, wanted.on_conflict);
             put_claim(overlay, &known);
             if known.status == SlotStatus::Parked {
                 parked::holds_back(overlay, time, &known.key, granted)?;

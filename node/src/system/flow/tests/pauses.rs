@@ -69,6 +69,18 @@ fn runs_of_a_paused_workflow_are_parked_and_let_in_in_the_order_of_their_starts(
 }
 
 #[test]
+fn a_parked_run_that_is_cancelled_and_repaired_waits_whatever_it_wanted_before() {
+    let mut group = Group::new();
+    group.slot(acquire("k", 1, 1, 0, SlotConflict::Queue));
+    assert!(group.changed(pause_workflow("deploy", true)));
+    assert_eq!(group.slot(begin("k", 1, 2, 20, SlotConflict::Reject)).status, SlotStatus::Parked);
+    // It comes again before it has given its place back.
+    assert_eq!(group.slot(acquire("k", 1, 2, 1, SlotConflict::Queue)).status, SlotStatus::Parked);
+    assert!(group.changed(pause_workflow("deploy", false)));
+    assert_eq!(group.store.slot_of(RunUid(2)).unwrap().unwrap().status, SlotStatus::Waiting, "it is not refused for want of room");
+}
+
+#[test]
 fn many_parked_runs_are_let_in_piece_by_piece_whoever_goes_on_with_it() {
     let mut group = Group::new();
     let any = quorus_engine::UNBOUNDED_KEY;
