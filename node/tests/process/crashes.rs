@@ -127,6 +127,27 @@ async fn a_node_that_stops_in_order_repeats_nothing_and_exits_cleanly() {
     assert!(record.counts().values().all(|count| *count == 1), "{:?}", record.counts());
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_stops_takes_no_connections_that_it_will_not_answer() {
+    let mut cluster = Cluster::start(3).await;
+    let [port, http]: [u16; 2] =
+        [cluster.endpoint_of(2), cluster.http_address(2)].map(|address| address.rsplit(':').next().unwrap().parse().unwrap());
+    let is_closed = || async { tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_err() };
+    // It stops within moments, of which a busy machine can miss one.
+    for _ in 0..5 {
+        cluster.signal(2, libc::SIGTERM);
+        eventually("the port is closed", || async { is_closed().await.then_some(()) }).await;
+        let still_lives = http_get(http, "/livez").await.is_some();
+        cluster.ended(2);
+        if still_lives {
+            return;
+        }
+        cluster.restart(2);
+        cluster.ready().await;
+    }
+    panic!("its port was open for as long as it lived, though it answered nobody any more");
+}
+
 /// Kills at random moments. `QUORUS_TEST_KILLS` makes it a long one.
 #[tokio::test(flavor = "multi_thread")]
 async fn many_kills_at_random_moments_repeat_nothing() {

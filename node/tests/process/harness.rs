@@ -116,7 +116,12 @@ impl Cluster {
         self.node(id).child.take().unwrap().wait().unwrap().success()
     }
 
-    /// SIGSTOP or SIGCONT.
+    /// Waits for the end of a node that was told to stop.
+    pub fn ended(&mut self, id: u64) {
+        self.node(id).child.take().unwrap().wait().unwrap();
+    }
+
+    /// Any signal.
     pub fn signal(&mut self, id: u64, signal: i32) {
         let pid = self.node(id).child.as_ref().unwrap().id();
         // SAFETY: a plain system call on a child that was not waited for yet, so the pid is still its.
