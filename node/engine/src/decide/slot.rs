@@ -1,7 +1,7 @@
 //! Slots of concurrency keys: granted, denied and released by their keeper, see [`crate::Owed`].
 //!
 //! A run holds its slot from its beginning to its end. One that is reopened after its end has given its slot back, so it waits for it anew before
-//! anything goes on, forwards or backwards.
+//! anything goes on, forwards or backwards (ADR 0022).
 
 use serde_json::Value;
 
