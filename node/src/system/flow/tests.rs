@@ -185,7 +185,7 @@ fn claims_that_are_over_are_forgotten_after_an_hour() {
     assert!(group.store.slot_of(RunUid(9)).unwrap().is_some());
 }
 
-/// What a run wanted when it asked first.
+/// What a run wanted when it asked last, and when it was started.
 #[derive(Clone)]
 struct Wanted {
     name: String,
@@ -241,6 +241,7 @@ impl Model {
             }
             if live && at == name {
                 self.claims.insert(uid, (claim, status, at));
+                self.wanted.entry(uid).and_modify(|wanted| (wanted.limit, wanted.on_conflict) = (limit, on_conflict));
                 if status == SlotStatus::Parked {
                     return status;
                 }
