@@ -21,6 +21,7 @@ pub mod identity;
 pub mod leader;
 pub mod limits;
 pub mod liveness;
+mod misdirected;
 pub mod net;
 pub mod node;
 pub mod observe;

@@ -161,6 +161,7 @@ pub async fn run_on(
         }
     };
 
+    peers.are_of(&cluster_id);
     let host = Host::new(raft_options(replication, &config, &cluster_id), disk.clone(), peers.clone())?;
     let times = Times::new(config.lease, config.raft.election_max, CLOCK_OFFSET_MAX);
     let led = LedShards::default();
@@ -224,7 +225,14 @@ pub async fn run_on(
         admission: Admission::new(config.limits.changes, config.limits.reads, config.limits.watches, config.limits.workers),
         retention,
     });
-    let server = Server { api: api.clone(), prober: prober.clone(), dispatcher: dispatcher.clone(), times, draining: draining.clone() };
+    let server = Server {
+        api: api.clone(),
+        prober: prober.clone(),
+        dispatcher: dispatcher.clone(),
+        times,
+        draining: draining.clone(),
+        cluster_id: cluster_id.clone(),
+    };
     let mut server = server.start(&*listener, &stop).await?;
     // The server has the socket now, and closes it when it stops. Kept open here it would go on taking connections that nobody answers.
     drop(listener);

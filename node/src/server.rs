@@ -29,6 +29,7 @@ use crate::{
     },
     connection::Listen,
     dispatch::{Dispatcher, LinkService, Times},
+    misdirected::RefuseMisdirected,
     observe::MeasureRpcs,
 };
 
@@ -76,6 +77,8 @@ pub struct Server {
     pub times: Times,
     /// Ends when the node is about to stop.
     pub draining: CancellationToken,
+    /// The node's cluster.
+    pub cluster_id: String,
 }
 
 /// A server at work.
@@ -106,7 +109,7 @@ impl Server {
     /// If the socket can't be used.
     pub async fn start(self, listener: &dyn Listen, stop: &CancellationToken) -> Result<Running, Error> {
         let stop = stop.child_token();
-        let Self { api, prober, dispatcher, times, draining } = self;
+        let Self { api, prober, dispatcher, times, draining, cluster_id } = self;
         let (health, health_service) = tonic_health::server::health_reporter();
         // Before the first question: a reporter begins with the answer that all is well.
         set_serving(&health, false).await;
@@ -134,6 +137,7 @@ impl Server {
             .http2_keepalive_interval(Some(Duration::from_secs(20)))
             .http2_keepalive_timeout(Some(Duration::from_secs(10)))
             .layer(MeasureRpcs)
+            .layer(RefuseMisdirected::of(&cluster_id))
             .add_service(health_service)
             .add_service(reflect().build_v1()?)
             .add_service(reflect().build_v1alpha()?)

@@ -46,6 +46,6 @@ pub use machine::{ApplyError, Entry, StateMachine};
 pub use membership::MembershipError;
 pub use network::Endpoint;
 pub use options::{Options, WriterMode};
-pub use peers::{Net, Peers};
+pub use peers::{CLUSTER_AUTHORITY, Net, Peers};
 pub use runtime::seed_thread;
 pub use status::{GroupStatus, Leadership, ReplicaStatus};

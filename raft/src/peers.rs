@@ -1,9 +1,13 @@
 //! Connections to other nodes: one per node and lane, made when first needed.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use parking_lot::Mutex;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::{Channel, Endpoint, Uri};
 
 use crate::{NoAddress, NodeId, dial};
 
@@ -31,16 +35,30 @@ pub trait Net: Send + Sync + 'static {
     }
 }
 
+/// Begins the `:authority` of every request that one node of a cluster sends to another; the id of the cluster is the rest.
+pub const CLUSTER_AUTHORITY: &str = "quorus-cluster-";
+
 /// Connections to other nodes, cached per node and lane.
 pub struct Peers {
     net: Arc<dyn Net>,
     channels: Mutex<BTreeMap<(NodeId, Lane), (String, Channel)>>,
+    cluster: OnceLock<Uri>,
 }
 
 impl Peers {
     /// No connections yet.
     pub fn new(net: Arc<dyn Net>) -> Self {
-        Self { net, channels: Mutex::default() }
+        Self { net, channels: Mutex::default(), cluster: OnceLock::new() }
+    }
+
+    /// From now on requests say for which cluster they are, see [`CLUSTER_AUTHORITY`]: an address can come to belong to a node of another one.
+    pub fn are_of(&self, cluster: &str) {
+        if let Ok(origin) = format!("http://{CLUSTER_AUTHORITY}{cluster}").parse()
+            && self.cluster.set(origin).is_ok()
+        {
+            // Those that were made before say nothing.
+            self.channels.lock().clear();
+        }
     }
 
     /// A channel to a node for requests of the caller's own. Cheap, and shared: clone it per client. It reconnects by itself.
@@ -59,7 +77,11 @@ impl Peers {
         {
             return Ok(channel.clone());
         }
-        let channel = self.net.channel(endpoint(&address).ok_or(NoAddress { node })?);
+        let endpoint = endpoint(&address).ok_or(NoAddress { node })?;
+        let channel = self.net.channel(match self.cluster.get() {
+            Some(origin) => endpoint.origin(origin.clone()),
+            None => endpoint,
+        });
         channels.insert((node, lane), (address, channel.clone()));
         Ok(channel)
     }

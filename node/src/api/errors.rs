@@ -151,6 +151,12 @@ pub fn no_leader(group: u32) -> Status {
     retry_later(Code::Unavailable, reason::NO_LEADER, message, Duration::from_millis(200))
 }
 
+/// The sender took this node for one of its own cluster.
+pub fn misdirected() -> Status {
+    let message = "this node belongs to another cluster than the node that sent the request; its address was another's before";
+    retry_later(Code::Unavailable, reason::NO_LEADER, message, Duration::from_millis(200))
+}
+
 /// It may have been done.
 pub fn outcome_unknown() -> Status {
     let message =

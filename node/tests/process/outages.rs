@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures::StreamExt;
-use quorus_client::{Error, Output};
+use quorus_client::{Client, Error, Output};
 use quorus_proto::v1::{self, RunStatus};
 use tonic::Code;
 use tonic_health::pb::health_check_response::ServingStatus;
@@ -138,6 +138,27 @@ async fn an_outage_gathers_a_bounded_number_of_requests_and_tells_the_others_at_
         }
     }
     assert!(done > 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_of_another_cluster_at_the_address_of_a_dead_one_is_sent_nothing_that_it_carries_out() {
+    // Long enough for the other node to come while the dead one is still taken for the leader.
+    let slow = [("QUORUS_SHARDS", "1"), ("QUORUS_RAFT_ELECTION_MIN", "3s"), ("QUORUS_RAFT_ELECTION_MAX", "4s")];
+    let mut cluster = Cluster::start_with(3, &slow).await;
+    let revision = apply(&cluster.client(), &chain("chain", 1)).await;
+    let dead = cluster.leader_of(1).await;
+    let alive = cluster.client_of(1 + dead % 3);
+    cluster.kill(dead);
+    let address = cluster.endpoint_of(dead);
+    let listen = address.trim_start_matches("http://").to_owned();
+    let _other = Cluster::start_with(1, &[("QUORUS_SHARDS", "1"), ("QUORUS_LISTEN", &listen)]).await;
+    let of_other = Client::with_endpoints([address]).unwrap();
+    apply(&of_other, &chain("chain", 1)).await;
+
+    start(&alive, "chain", "r", revision).await;
+    let get = || v1::GetRunRequest { run_id: "r".into(), ..Default::default() };
+    assert_eq!(of_other.get_run(get()).await.unwrap_err().reason(), "RUN_NOT_FOUND");
+    assert_eq!(alive.get_run(get()).await.unwrap().run_id, "r");
 }
 
 #[tokio::test(flavor = "multi_thread")]
